@@ -1,0 +1,1 @@
+"""Roles that read topics: sentiment, forecaster, scorer, console."""

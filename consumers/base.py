@@ -1,0 +1,40 @@
+"""What a consumer of this project is: a `Handler`, run by one Faust worker (see `worker.py`).
+
+A handler is plain Python: records in, records out. It never touches Kafka, so that a test feeds it a list and compares
+a list, and so that the same handler runs in a live system and in a replay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from streams.bus import Outgoing, Record
+
+
+class Handler(Protocol):
+    """The work of one consumer role.
+
+    The worker calls :meth:`restore` for the past records of `memory` (only partitions that it was assigned), in offset order,
+    after each start and rebalance and before any new record; then :meth:`handle` with whatever arrived, in partition order.
+    Both run on one thread of their own and may block. `handle` must not raise on bad input: it returns a dead letter
+    (:func:`streams.bus.dead_letter`) instead. An exception from it stops the process before anything is committed,
+    and the supervisor starts it again. Offsets are committed only after every returned record was acknowledged, so a
+    crash may repeat a batch: outputs need deterministic ids.
+    """
+
+    name: str
+    """Role and consumer group, as in `forecast`."""
+    inputs: tuple[str, ...]
+    """Topics (bare names) that are consumed and committed."""
+    memory: tuple[str, ...]
+    """Topics (bare names) whose past goes into :meth:`restore`: inputs up to the committed offset, others to their end."""
+
+    def restore(self, record: Record) -> None:
+        """Take one record of the past into the state, without output."""
+
+    def forget(self) -> None:
+        """Drop all state: the partitions are about to change hands, and :meth:`restore` follows."""
+
+    def handle(self, records: Sequence[Record]) -> list[Outgoing]:
+        """Return what to send for `records`."""

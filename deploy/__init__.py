@@ -1,0 +1,1 @@
+"""Wires the other packages together: the `tickcast` command. Nothing imports it."""

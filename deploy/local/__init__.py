@@ -1,0 +1,1 @@
+"""An embedded broker and a process supervisor for one machine."""

@@ -1,0 +1,1 @@
+"""Sentiment and forecasting models, their training and evaluation. Import `streams` only."""

@@ -1,0 +1,1 @@
+"""Headline to P(positive), P(negative), P(neutral)."""

@@ -1,0 +1,1 @@
+"""Sources of ticks and headlines, one file a source behind `base.py`."""

@@ -1,0 +1,216 @@
+"""Kafka through kafka-python: clients with our defaults, topics from the contract, and the few ways we read and write.
+
+Faust consumers have clients of their own (`consumers/base.py`); Spark has its own (`streams/job.py`).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.admin import KafkaAdminClient, NewTopic
+from kafka.errors import KafkaError, TopicAlreadyExistsError
+
+from streams import codec
+from streams.clock import wall_ts_us
+from streams.errors import EnvironmentFault
+from streams.messages import Event, EventKind, Message, State
+from streams.settings import Settings
+from streams.topics import TOPICS
+
+Client = TypeVar("Client")
+
+INGEST_HEADER = "ingest_ts_us"  # when the tick behind a record reached the broker, wall clock, decimal text
+
+
+class Record(NamedTuple):
+    """One record of a topic, as every stage sees it. `topic` is without the namespace prefix."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    timestamp_ms: int
+    headers: Sequence[tuple[str, bytes]] = ()
+
+    def header(self, name: str) -> str | None:
+        """Return the text of header `name`, or None where the record has none."""
+        return next((value.decode() for key, value in self.headers if key == name), None)
+
+
+class Outgoing(NamedTuple):
+    """One record to send. `topic` is without the namespace prefix; `partition` only where the key does not decide."""
+
+    topic: str
+    key: bytes
+    value: bytes
+    headers: Sequence[tuple[str, bytes]] = ()
+    partition: int | None = None
+
+
+def outgoing(topic: str, key: str, message: Message, headers: Sequence[tuple[str, bytes]] = ()) -> Outgoing:
+    """Return the record that carries `message`."""
+    return Outgoing(topic, key.encode(), codec.encode(message), headers)
+
+
+def dead_letter(record: Record, stage: str, error: Exception) -> Outgoing:
+    """Return the record for `dead_letters` that tells what `stage` could not use, and why."""
+    letter = codec.dead_letter(
+        topic=record.topic,
+        partition=record.partition,
+        offset=record.offset,
+        key=record.key,
+        value=record.value,
+        stage=stage,
+        error=error,
+        timestamp_us=max(0, record.timestamp_ms) * 1_000,
+        headers={name: value.decode(errors="replace") for name, value in record.headers},
+    )
+    return outgoing("dead_letters", record.topic, letter)
+
+
+def _connected(make: Callable[..., Client], settings: Settings, **options: Any) -> Client:
+    try:
+        return make(bootstrap_servers=settings.broker, **options)
+    except (KafkaError, ValueError) as error:
+        raise EnvironmentFault(
+            f"no Kafka broker answers at {settings.broker!r} ({error}); start one with `tickcast up`, or set TICKCAST_BROKER"
+        ) from error
+
+
+def producer(settings: Settings, **options: Any) -> KafkaProducer:
+    """Return an idempotent producer that waits for all replicas."""
+    return _connected(KafkaProducer, settings, **{"max_request_size": TOPICS["dead_letters"].max_message_bytes} | options)
+
+
+def consumer(settings: Settings, **options: Any) -> KafkaConsumer:
+    """Return a consumer without topics; it commits nothing by itself and starts at the beginning."""
+    return _connected(KafkaConsumer, settings, **{"auto_offset_reset": "earliest", "enable_auto_commit": False} | options)
+
+
+def ensure_topics(settings: Settings) -> list[str]:
+    """Create the topics of the contract that are missing; return the names created."""
+    admin = _connected(KafkaAdminClient, settings)
+    try:
+        present = set(admin.list_topics())
+        missing = [topic for topic in TOPICS.values() if settings.topic(topic.name) not in present]
+        for topic in missing:
+            count = settings.partitions if topic.spread else 1
+            new = NewTopic(settings.topic(topic.name), count, 1, topic_configs=topic.configs())
+            _create(admin, new)
+        return [settings.topic(topic.name) for topic in missing]
+    finally:
+        admin.close()
+
+
+def _create(admin: KafkaAdminClient, topic: NewTopic) -> None:
+    try:
+        admin.create_topics([topic], wait_for_metadata=True)
+    except TopicAlreadyExistsError:
+        return  # another role was quicker: what we want is there
+
+
+def as_record(settings: Settings, raw: Any) -> Record:
+    """Return what a Kafka client read (kafka-python's or aiokafka's record) as a :class:`Record`."""
+    return Record(
+        settings.bare_topic(raw.topic), raw.partition, raw.offset, raw.key, raw.value, raw.timestamp, tuple(raw.headers or ())
+    )
+
+
+def send(client: KafkaProducer, settings: Settings, record: Outgoing) -> Any:
+    """Hand `record` to `client`; the future that it returns resolves once the broker has it."""
+    return client.send(
+        settings.topic(record.topic),
+        value=record.value,
+        key=record.key,
+        headers=list(record.headers) or None,
+        partition=record.partition,
+    )
+
+
+def partitions_of(client: KafkaConsumer, settings: Settings, *topics: str) -> list[TopicPartition]:
+    """Return all partitions of `topics` (bare names)."""
+    return [
+        TopicPartition(settings.topic(topic), partition)
+        for topic in topics
+        for partition in sorted(client.partitions_for_topic(settings.topic(topic)) or ())
+    ]
+
+
+def read_all(settings: Settings, *topics: str) -> Iterator[Record]:
+    """Yield every record that `topics` hold now, oldest first in each partition, and stop."""
+    client = consumer(settings)
+    try:
+        places = partitions_of(client, settings, *topics)
+        yield from read_between(client, settings, client.beginning_offsets(places), client.end_offsets(places))
+    finally:
+        client.close()
+
+
+def read_between(
+    client: KafkaConsumer, settings: Settings, start: dict[TopicPartition, int], end: dict[TopicPartition, int]
+) -> Iterator[Record]:
+    """Yield the records from offset `start` up to, and without, offset `end` of each partition."""
+    left = {place: offset for place, offset in end.items() if start[place] < offset}
+    client.assign(list(left))
+    for place in left:
+        client.seek(place, start[place])
+    while left:
+        for batch in client.poll(timeout_ms=200).values():
+            yield from (as_record(settings, raw) for raw in batch if raw.offset < end[TopicPartition(raw.topic, raw.partition)])
+        left = {place: offset for place, offset in left.items() if client.position(place) < offset}
+
+
+def follow(settings: Settings, *topics: str, stop: Callable[[], bool], from_end: bool = False) -> Iterator[list[Record]]:
+    """Yield what arrives on all partitions of `topics`, a poll at a time (empty lists too), until `stop()`."""
+    client = consumer(settings)
+    try:
+        places = partitions_of(client, settings, *topics)
+        client.assign(places)
+        (client.seek_to_end if from_end else client.seek_to_beginning)(*places)
+        while not stop():
+            batches = client.poll(timeout_ms=100).values()
+            yield [as_record(settings, raw) for batch in batches for raw in batch]
+    finally:
+        client.close()
+
+
+class StatusReporter:
+    """Tells `events` how this process is; the supervisor, the page and `tickcast doctor` read it."""
+
+    def __init__(self, settings: Settings, role: str, client: KafkaProducer | None = None) -> None:
+        self._settings = settings
+        self._role = role
+        self._client = client or producer(settings)
+
+    def say(self, state: State, detail: str = "", counts: dict[str, int] | None = None) -> None:
+        """Publish `state` (starting, ready, training, done, failed); does not wait for the broker."""
+        self.publish("status", state, detail, {"pid": os.getpid()} | (counts or {}))
+
+    def publish(self, kind: EventKind, state: State = "", detail: str = "", counts: dict[str, int] | None = None) -> None:
+        """Publish any other kind of event in this role's name."""
+        event = Event(
+            kind=kind,
+            role=self._role,
+            wall_ts_us=wall_ts_us(),
+            state=state,
+            detail=detail,
+            counts=counts or {},
+        )
+        send(self._client, self._settings, outgoing("events", kind, event))
+
+    def flush(self) -> None:
+        """Wait until the broker has all that was said."""
+        self._client.flush()
+
+
+def send_all(client: KafkaProducer, settings: Settings, records: Iterable[Outgoing]) -> int:
+    """Send `records` and wait until the broker has every one; return how many."""
+    futures = [send(client, settings, record) for record in records]
+    client.flush()
+    for future in futures:
+        future.get(timeout=30)
+    return len(futures)

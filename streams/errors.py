@@ -1,0 +1,56 @@
+"""Every error that tickcast raises on purpose.
+
+    TickcastError
+    ├── UserError            the person at the keyboard can fix it: printed as one sentence, exit code 2
+    │   ├── SettingsError    an unknown or impossible setting
+    │   ├── EnvironmentFault a missing program, taken port, unreachable broker
+    │   └── SourceError      a source that is missing, unreadable or not of the expected shape
+    ├── BadMessage           bytes on a topic that break the contract: goes to `dead_letters`, the stage goes on
+    └── ModelError           a model file that is missing, damaged or of another feature version
+
+`retriable` says whether trying the same call again may help without anybody acting.
+"""
+
+from __future__ import annotations
+
+
+class TickcastError(Exception):
+    """Root of the tree; its text is one sentence that says what to do."""
+
+    retriable = False
+
+
+class UserError(TickcastError):
+    """Something that the person who started the command can mend; exit code 2."""
+
+
+class SettingsError(UserError):
+    """A setting is unknown, malformed or contradicts another."""
+
+
+class EnvironmentFault(UserError):
+    """The machine lacks something: Java, a free port, a reachable broker, a jar."""
+
+
+class SourceError(UserError):
+    """A source of ticks or headlines cannot be opened or read."""
+
+
+class BadMessage(TickcastError):
+    """Bytes that do not follow the contract of their topic.
+
+    Parameters
+    ----------
+    reason : str
+        What is wrong, for `dead_letters.message`.
+    error_class : str
+        A short stable name to count by, for `dead_letters.error_class`.
+    """
+
+    def __init__(self, reason: str, error_class: str = "malformed") -> None:
+        super().__init__(reason)
+        self.error_class = error_class
+
+
+class ModelError(TickcastError):
+    """A model cannot be used as it is; whoever serves keeps the one it has."""

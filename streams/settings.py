@@ -1,0 +1,93 @@
+"""All settings, from the environment (`TICKCAST_*`); the only file that reads it.
+
+An unknown or malformed setting is an error at once: a misspelt one must not be silently without effect.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+from platformdirs import user_cache_path
+
+from streams.errors import SettingsError
+
+PREFIX = "TICKCAST_"
+# Variables of other programs that we honour; everything else of theirs is theirs.
+FOREIGN = {"JAVA_HOME": "java_home", "HF_HUB_OFFLINE": "offline"}
+
+Engine = Literal["realtime", "microbatch"]
+SentimentChoice = Literal["auto", "finbert", "minilm"]
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Everything that can be set. Each field `name` is the variable `TICKCAST_NAME`."""
+
+    home: Annotated[Path, Meta(description="where logs, checkpoints, the lake, models and the broker's data live")] = Path(
+        ".tickcast"
+    )
+    cache: Annotated[Path, Meta(description="where downloaded jars are kept for all projects")] = msgspec.field(
+        default_factory=lambda: user_cache_path("tickcast")
+    )
+    broker: Annotated[str, Meta(description="host:port of a Kafka broker; empty: start an embedded one")] = ""
+    broker_port: Annotated[int, Meta(ge=0, le=65535, description="port of the embedded broker; 0: a free one")] = 0
+    topic_prefix: Annotated[str, Meta(pattern="^[A-Za-z0-9._-]*$", description="namespace of topics and groups")] = ""
+    partitions: Annotated[int, Meta(ge=1, le=62, description="partitions of each spread topic")] = 2
+    symbols: Annotated[str, Meta(description="comma separated")] = "AAPL,MSFT,GOOGL,AMZN,TSLA,META"
+    engine: Annotated[Engine, Meta(description="how Spark runs the features")] = "realtime"
+    lateness_min: Annotated[int, Meta(ge=0, le=15, description="how late a tick may be and still revise")] = 10
+    future_s: Annotated[int, Meta(ge=0, le=60, description="how far a tick may be ahead of its clock")] = 5
+    sentiment: Annotated[SentimentChoice, Meta(description="which sentiment model; auto: FinBERT if it can be had")] = "auto"
+    finbert: Annotated[str, Meta(description="a local folder or hub name with FinBERT's weights")] = "ProsusAI/finbert"
+    offline: Annotated[bool, Meta(description="never ask a model hub; HF_HUB_OFFLINE=1 sets it too")] = False
+    console_port: Annotated[int, Meta(ge=0, le=65535, description="port of the web page on 127.0.0.1")] = 8321
+    java_home: Annotated[str, Meta(description="a JDK or JRE 17+; JAVA_HOME sets it too")] = ""
+
+    def topic(self, name: str) -> str:
+        """Return the name that the broker knows for topic or consumer group `name`: the namespace prefix and it."""
+        return f"{self.topic_prefix}{name}"
+
+    def bare_topic(self, name: str) -> str:
+        """Return `name` without the namespace prefix: the inverse of :meth:`topic`."""
+        return name.removeprefix(self.topic_prefix)
+
+    @property
+    def symbol_list(self) -> tuple[str, ...]:
+        """The symbols, in their given order, upper case."""
+        return tuple(dict.fromkeys(part.strip().upper() for part in self.symbols.split(",") if part.strip()))
+
+    def environment(self) -> dict[str, str]:
+        """Return the variables that give another process these same settings."""
+        return {PREFIX + name.upper(): _text(value) for name, value in msgspec.structs.asdict(self).items()}
+
+
+def _text(value: object) -> str:
+    return str(int(value)) if isinstance(value, bool) else str(value)
+
+
+def load(environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
+    """Return the settings of `environ` (the process's own by default), `overrides` that are not None on top.
+
+    Raises
+    ------
+    SettingsError
+        A `TICKCAST_` variable that does not exist, or a value that does not fit.
+    """
+    environ = os.environ if environ is None else environ
+    raw: dict[str, Any] = {field: environ[name] for name, field in FOREIGN.items() if environ.get(name)}
+    raw |= {name[len(PREFIX) :].lower(): value for name, value in environ.items() if name.startswith(PREFIX)}
+    raw |= {name: value for name, value in overrides.items() if value is not None}
+    try:
+        return msgspec.convert(raw, Settings, strict=False, dec_hook=_decode_path)
+    except msgspec.ValidationError as error:
+        raise SettingsError(f"a setting does not fit: {error}; `tickcast doctor --settings` lists them all") from error
+
+
+def _decode_path(kind: type, value: object) -> object:
+    if kind is Path:
+        return Path(str(value)).expanduser()
+    raise NotImplementedError(kind)
