@@ -54,8 +54,9 @@ class Source(Protocol):
 
     `events` is called once, on a thread of its own, and may block. Where `live` is true the source paces itself by the
     wall clock and its events' times are near the wall clock; where it is false it is a tape: it yields as fast as it is
-    asked, in event-time order, and the runner paces it. `resume_after` is the highest `seq` already in the topic (-1: none): a restarted source yields
-    no trade at or below it. It raises `streams.errors.SourceError` when it cannot be opened or read.
+    asked, in event-time order, and the runner paces it. `resume_after` is the highest `seq` already in the topic (-1:
+    none): a restarted source yields no trade at or below it.
+    It raises `streams.errors.SourceError` when it cannot be opened or read.
     """
 
     name: str
