@@ -164,18 +164,31 @@ def read_between(
         left = {place: offset for place, offset in left.items() if client.position(place) < offset}
 
 
-def follow(settings: Settings, *topics: str, stop: Callable[[], bool], from_end: bool = False) -> Iterator[list[Record]]:
-    """Yield what arrives on all partitions of `topics`, a poll at a time (empty lists too), until `stop()`."""
+def follow(
+    settings: Settings, *topics: str, stop: Callable[[], bool], from_end: bool = False, last: int | None = None
+) -> Iterator[list[Record]]:
+    """Yield what arrives on all partitions of `topics`, a poll at a time (empty lists too), until `stop()`.
+
+    It starts at the beginning, at the end (`from_end`), or at most `last` records before the end of each partition.
+    """
     client = consumer(settings)
     try:
         places = partitions_of(client, settings, *topics)
         client.assign(places)
         (client.seek_to_end if from_end else client.seek_to_beginning)(*places)
+        if last is not None:
+            _seek_back(client, places, last)
         while not stop():
             batches = client.poll(timeout_ms=100).values()
             yield [as_record(settings, raw) for batch in batches for raw in batch]
     finally:
         client.close()
+
+
+def _seek_back(client: KafkaConsumer, places: list[TopicPartition], last: int) -> None:
+    oldest, end = client.beginning_offsets(places), client.end_offsets(places)
+    for place in places:
+        client.seek(place, max(oldest[place], end[place] - last))
 
 
 class StatusReporter:
