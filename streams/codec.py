@@ -42,6 +42,8 @@ def decode(kind: type[M], value: bytes | None) -> M:
         raise BadMessage(str(error), "contract") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BadMessage(str(error), "not_json") from error
+    except RecursionError as error:  # unknown fields are skipped by recursion, so anybody can nest them too deep
+        raise BadMessage("the JSON is nested too deep", "not_json") from error
     return message
 
 
