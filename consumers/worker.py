@@ -1,0 +1,245 @@
+"""One Faust worker that runs any `Handler` (`base.py`) until SIGTERM or SIGINT.
+
+Records flow: Faust's stream → `_collect` (one agent) → `_pump` → the handler, on a thread of its own → Faust's
+producer → acknowledged → committed by Faust. What others fell into, and what is done about it here:
+
+* `send` is asynchronous: every output's delivery is awaited before its batch is acknowledged, and nothing is committed
+  that was not acknowledged. So a crash repeats records and loses none.
+* Faust restarts an agent that raised, behind the record that it raised on. The handler therefore runs outside of the agent,
+  and its exception crashes the app: the process ends with an exit code other than 0.
+* A crashed or killed batch is never acknowledged, so waiting for the streams to empty would hang the way out.
+* `stream.take` waits its whole time for company. Here the first record wakes the pump at once, and whatever arrives
+  while a batch is worked on is the next batch.
+* A slow handler must not stall heartbeats: it has its thread, and Faust's consumer another.
+* A rebalance may bring other partitions: state is forgotten and rebuilt (`memory.py`) before any record of the new
+  assignment is handled. Faust's own assignor gives the same partition numbers of all inputs to one worker; aiokafka's
+  round robin, which Faust takes where `table_standby_replicas` is 0, does not.
+* A killed member holds its partitions until the session times out, by default 60 s: here 10.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import faust
+from kafka.errors import KafkaError
+
+from consumers.base import Handler
+from consumers.memory import past
+from streams import bus
+from streams.bus import Outgoing, Record
+from streams.messages import State
+from streams.settings import Settings
+from streams.topics import DEAD_LETTER_BYTES
+
+REPORT_EVERY_S = 2.0
+STOP_WITHIN_S = 20.0  # a stop that takes longer hangs, on a dead broker for one
+BACKLOG = 5_000  # records read ahead of the handler; bounds the largest batch
+CHATTY = ("faust", "mode", "aiokafka", "kafka")
+
+log = logging.getLogger(__name__)
+
+
+def run(handler: Handler, settings: Settings) -> None:
+    """Run `handler` in this process, whose main thread this is, until SIGTERM or SIGINT.
+
+    Raises
+    ------
+    Exception
+        Whatever ended the run otherwise: the handler's own exception, or Kafka's. Nothing of the batch at hand is committed.
+    """
+    _log_to_stderr()
+    bus.ensure_topics(settings)
+    reporter = bus.StatusReporter(settings, handler.name)
+    reporter.say("starting")
+    try:
+        asyncio.run(_Worker(handler, settings, reporter).live())
+    except BaseException as error:
+        reporter.say("failed", repr(error)[:500])
+        raise
+    finally:
+        reporter.flush()
+
+
+def _log_to_stderr() -> None:
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    for name in CHATTY:
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def _app(name: str, settings: Settings) -> faust.App:
+    settings.home.mkdir(parents=True, exist_ok=True)  # Faust makes the last folder of its `datadir` only
+    return faust.App(
+        settings.topic(name),
+        broker=[f"kafka://{address.strip()}" for address in settings.broker.split(",")],
+        datadir=settings.home / "faust",
+        store="memory://",
+        web_enabled=False,
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        consumer_auto_offset_reset="earliest",
+        broker_commit_interval=1.0,
+        broker_session_timeout=10.0,
+        broker_heartbeat_interval=2.0,
+        producer_acks=-1,
+        producer_request_timeout=60.0,
+        producer_max_request_size=DEAD_LETTER_BYTES,
+        stream_wait_empty=True,
+        table_standby_replicas=1,  # keeps Faust's co-partitioning assignor; there are no tables
+    )
+
+
+class _Worker:
+    """The moving parts of one run; all of its methods run on the event loop, the handler on a thread."""
+
+    def __init__(self, handler: Handler, settings: Settings, reporter: bus.StatusReporter) -> None:
+        self._handler = handler
+        self._settings = settings
+        self._reporter = reporter
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=handler.name)
+        self._events: list[Any] = []
+        self._assigned: frozenset[int] | None = None
+        self._restored = False
+        self._wake = asyncio.Event()
+        self._room = asyncio.Event()
+        self._counts = {"in": 0, "out": 0, "dead": 0}
+
+    async def live(self) -> None:
+        """Run the app until a signal or a crash, and stop it."""
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        self._app = self._build()
+        running = asyncio.create_task(self._start_and_wait())
+        signalled = asyncio.create_task(stop.wait())
+        await asyncio.wait({running, signalled}, return_when=asyncio.FIRST_COMPLETED)
+        await self._stop(running)
+        signalled.cancel()
+        await self._say("done")
+
+    def _build(self) -> faust.App:
+        app = _app(self._handler.name, self._settings)
+        topic = app.topic(
+            *(self._settings.topic(name) for name in self._handler.inputs),
+            key_type=bytes,
+            value_type=bytes,
+            key_serializer="raw",
+            value_serializer="raw",
+        )
+        app.agent(topic, name="collect")(self._collect)
+        app.on_partitions_revoked.connect(self._on_revoked)
+        app.on_partitions_assigned.connect(self._on_assigned)
+        return app
+
+    async def _start_and_wait(self) -> None:
+        self._app.add_future(self._pump())
+        self._app.add_future(self._report())
+        await self._app.start()
+        await self._app.wait_until_stopped()
+
+    async def _stop(self, running: asyncio.Task[None]) -> None:
+        async with asyncio.timeout(STOP_WITHIN_S):
+            await self._app.stop()
+        if self._app.crash_reason is not None:
+            raise self._app.crash_reason
+        if running.done():
+            running.result()
+        running.cancel()
+        self._thread.shutdown(wait=False)
+
+    async def _on_revoked(self, _app: faust.App, _revoked: Any, **_: Any) -> None:
+        self._assigned = None
+        self._restored = False
+        self._events.clear()  # not acknowledged, so whoever has their partitions next reads them again
+
+    async def _on_assigned(self, _app: faust.App, assigned: Any, **_: Any) -> None:
+        self._assigned = frozenset(place.partition for place in assigned)
+        self._wake.set()
+
+    async def _collect(self, stream: Any) -> None:
+        async for event in stream.noack().events():
+            self._events.append(event)
+            self._wake.set()
+            if len(self._events) >= BACKLOG:
+                self._room.clear()
+                await self._room.wait()
+
+    async def _pump(self) -> None:
+        try:
+            while True:
+                await self._wake.wait()
+                self._wake.clear()
+                if self._assigned is not None and not self._restored:
+                    await self._restore(self._assigned)
+                if self._restored and self._events:
+                    await self._work_off()
+        except Exception:
+            self._app.conf.stream_wait_empty = False  # the batch at hand will never be acknowledged
+            raise
+
+    async def _restore(self, partitions: frozenset[int]) -> None:
+        count = await asyncio.get_running_loop().run_in_executor(self._thread, self._remember, partitions)
+        log.info("%s: partitions %s, %d records of the past", self._handler.name, sorted(partitions), count)
+        self._restored = partitions is self._assigned  # else it has changed hands again
+        await self._say("ready")
+
+    def _remember(self, partitions: frozenset[int]) -> int:
+        self._handler.forget()
+        count = 0
+        for count, record in enumerate(past(self._handler, self._settings, partitions), start=1):  # noqa: B007
+            self._handler.restore(record)
+        return count
+
+    async def _work_off(self) -> None:
+        events, self._events = self._events, []
+        self._room.set()
+        records = [_record(event.message, self._settings) for event in events]
+        answer = await asyncio.get_running_loop().run_in_executor(self._thread, self._handler.handle, records)
+        await self._deliver(answer)
+        for event in events:
+            event.ack()
+        self._count(len(records), answer)
+
+    async def _deliver(self, answer: Sequence[Outgoing]) -> None:
+        send = self._app.producer.send
+        futures = [
+            await send(self._settings.topic(topic), key, value, partition, None, list(headers))
+            for topic, key, value, headers, partition in answer
+        ]
+        await asyncio.gather(*futures)
+
+    def _count(self, read: int, answer: Sequence[Outgoing]) -> None:
+        dead = sum(record.topic == "dead_letters" for record in answer)
+        self._counts["in"] += read
+        self._counts["out"] += len(answer) - dead
+        self._counts["dead"] += dead
+
+    async def _report(self) -> None:
+        while True:
+            await asyncio.sleep(REPORT_EVERY_S)
+            if self._restored:
+                await self._say("ready")
+
+    async def _say(self, state: State) -> None:
+        try:
+            await asyncio.to_thread(self._reporter.say, state, "", dict(self._counts))
+        except KafkaError as error:
+            log.warning("the status could not be told: %s", error)
+
+
+def _record(message: Any, settings: Settings) -> Record:
+    return Record(
+        settings.bare_topic(message.topic),
+        message.partition,
+        message.offset,
+        message.key,
+        message.value,
+        round(message.timestamp * 1_000),
+        tuple(message.headers or ()),
+    )

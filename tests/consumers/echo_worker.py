@@ -1,0 +1,100 @@
+"""A worker for tests: `python -m tests.consumers.echo_worker MODE LABEL`, settings from the environment.
+
+It copies `ticks` to `scores`. Mode `echo` copies bytes; `count` says how many inputs and outputs of its partition it
+remembers; `bomb` raises on the value `bomb` as long as the file `armed` is in its home.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from consumers import worker
+from consumers.base import Handler
+from streams import settings
+from streams.bus import Outgoing, Record
+
+
+class Echo:
+    """Copies records."""
+
+    name = "echo"
+    inputs: tuple[str, ...] = ("ticks",)
+    memory: tuple[str, ...] = ()
+
+    def restore(self, record: Record) -> None:
+        raise AssertionError(record)
+
+    def forget(self) -> None:
+        return
+
+    def handle(self, records: Sequence[Record]) -> list[Outgoing]:
+        return [Outgoing("scores", record.key or b"", record.value or b"", record.headers) for record in records]
+
+
+class Count(Echo):
+    """Answers each record with how many records of its partition were read and written before it."""
+
+    memory: tuple[str, ...] = ("ticks", "scores")
+
+    def __init__(self) -> None:
+        self.seen: Counter[tuple[str, int]] = Counter()
+
+    def restore(self, record: Record) -> None:
+        self.seen[record.topic, record.partition] += 1
+
+    def forget(self) -> None:
+        self.seen.clear()
+
+    def handle(self, records: Sequence[Record]) -> list[Outgoing]:
+        return [self.answer(record) for record in records]
+
+    def answer(self, record: Record) -> Outgoing:
+        places = (("ticks", record.partition), ("scores", record.partition))
+        value = "/".join(str(self.seen[place]) for place in places)
+        self.seen.update(places)
+        return Outgoing("scores", record.key or b"", value.encode(), partition=record.partition)
+
+
+class Pair(Echo):
+    """Reads two co-partitioned topics and names the process that answers."""
+
+    inputs: tuple[str, ...] = ("ticks", "features")
+
+    def __init__(self, label: str) -> None:
+        self.label = label
+
+    def handle(self, records: Sequence[Record]) -> list[Outgoing]:
+        return [
+            Outgoing("scores", record.key or b"", f"{record.topic}:{record.partition}:{self.label}".encode())
+            for record in records
+        ]
+
+
+class Bomb(Echo):
+    """Raises on one value while it is armed."""
+
+    def __init__(self, armed: Path) -> None:
+        self.armed = armed
+
+    def handle(self, records: Sequence[Record]) -> list[Outgoing]:
+        if self.armed.exists() and any(record.value == b"bomb" for record in records):
+            raise RuntimeError("the bomb went off")
+        return super().handle(records)
+
+
+def handler(mode: str, label: str, home: Path) -> Handler:
+    modes: dict[str, Callable[[], Handler]] = {
+        "echo": Echo,
+        "count": Count,
+        "pair": lambda: Pair(label),
+        "bomb": lambda: Bomb(home / "armed"),
+    }
+    return modes[mode]()
+
+
+if __name__ == "__main__":
+    own = settings.load()
+    worker.run(handler(sys.argv[1], sys.argv[2], own.home), own)
