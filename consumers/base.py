@@ -33,6 +33,9 @@ class Handler(Protocol):
     def restore(self, record: Record) -> None:
         """Take one record of the past into the state, without output."""
 
+    def describe(self) -> str:
+        """Return a few words for the role's status, as in the id of the model that it serves; empty: nothing to say yet."""
+
     def forget(self) -> None:
         """Drop all state: the partitions are about to change hands, and :meth:`restore` follows."""
 

@@ -63,6 +63,10 @@ class ScoreHandler:
         self.unscorable = 0
         self._symbols: dict[str, _Symbol] = defaultdict(_Symbol)
 
+    def describe(self) -> str:
+        """Return nothing: the counts say it all."""
+        return ""
+
     def forget(self) -> None:
         """Drop all state."""
         self._symbols.clear()

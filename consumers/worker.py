@@ -74,11 +74,11 @@ def _log_to_stderr() -> None:
 
 
 def _app(name: str, settings: Settings) -> faust.App:
-    settings.home.mkdir(parents=True, exist_ok=True)  # Faust makes the last folder of its `datadir` only
+    settings.state.mkdir(parents=True, exist_ok=True)  # Faust makes the last folder of its `datadir` only
     return faust.App(
         settings.topic(name),
         broker=[f"kafka://{address.strip()}" for address in settings.broker.split(",")],
-        datadir=settings.home / "faust",
+        datadir=settings.state / "faust",
         store="memory://",
         web_enabled=False,
         topic_allow_declare=False,
@@ -228,7 +228,7 @@ class _Worker:
 
     async def _say(self, state: State) -> None:
         try:
-            await asyncio.to_thread(self._reporter.say, state, "", dict(self._counts))
+            await asyncio.to_thread(self._reporter.say, state, self._handler.describe(), dict(self._counts))
         except KafkaError as error:
             log.warning("the status could not be told: %s", error)
 

@@ -59,8 +59,13 @@ class Source(Protocol):
     It raises `streams.errors.SourceError` when it cannot be opened or read.
     """
 
-    name: str
-    live: bool
+    @property
+    def name(self) -> str:
+        """What the source is called in its messages' `source`."""
+
+    @property
+    def live(self) -> bool:
+        """Whether the source paces itself by the wall clock."""
 
     def events(self, resume_after: int = -1) -> Iterator[Event]:
         """Yield the events; the iterator ends where the source does."""

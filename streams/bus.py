@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeVar
 
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import KafkaAdminClient, NewTopic
 from kafka.errors import KafkaError, TopicAlreadyExistsError
+from kafka.partitioner.default import murmur2
 
 from streams import codec
 from streams.clock import wall_ts_us
@@ -86,6 +88,17 @@ def producer(settings: Settings, **options: Any) -> KafkaProducer:
     return _connected(KafkaProducer, settings, **{"max_request_size": TOPICS["dead_letters"].max_message_bytes} | options)
 
 
+@contextmanager
+def producing(settings: Settings) -> Iterator[KafkaProducer]:
+    """Lend a producer for the length of a `with` block, and wait until the broker has what was sent."""
+    client = producer(settings)
+    try:
+        yield client
+    finally:
+        client.flush()
+        client.close()
+
+
 def consumer(settings: Settings, **options: Any) -> KafkaConsumer:
     """Return a consumer without topics; it commits nothing by itself and starts at the beginning."""
     return _connected(KafkaConsumer, settings, **{"auto_offset_reset": "earliest", "enable_auto_commit": False} | options)
@@ -129,6 +142,11 @@ def send(client: KafkaProducer, settings: Settings, record: Outgoing) -> Any:
         headers=list(record.headers) or None,
         partition=record.partition,
     )
+
+
+def partition_of(record: Outgoing, partitions: int) -> int:
+    """Return the partition, of `partitions`, that `record` goes to: its own, or what every client derives from its key."""
+    return record.partition if record.partition is not None else (int(murmur2(record.key)) & 0x7FFFFFFF) % partitions
 
 
 def partitions_of(client: KafkaConsumer, settings: Settings, *topics: str) -> list[TopicPartition]:

@@ -22,7 +22,7 @@ TimestampUs = Annotated[int, Meta(ge=0, le=MAX_TS_US, description="microseconds 
 Symbol = Annotated[str, Meta(min_length=1, max_length=32)]
 Price = Annotated[float, Meta(gt=0, lt=1e12, description="in the symbol's currency")]
 Size = Annotated[float, Meta(ge=0, lt=1e9, description="shares, contracts or coins")]
-Count = Annotated[int, Meta(ge=0)]
+Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Probability = Annotated[float, Meta(ge=0, le=1)]
 Identifier = Annotated[str, Meta(min_length=1, max_length=256)]
 Role = Literal["champion", "challenger", "baseline"]

@@ -56,6 +56,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return name.removeprefix(self.topic_prefix)
 
     @property
+    def state(self) -> Path:
+        """The folder of one namespace's checkpoints, worker state and logs; models, lake and jars are shared by all."""
+        return self.home / "runs" / (self.topic_prefix.strip(".") or "live")
+
+    @property
     def symbol_list(self) -> tuple[str, ...]:
         """The symbols, in their given order, upper case."""
         return tuple(dict.fromkeys(part.strip().upper() for part in self.symbols.split(",") if part.strip()))

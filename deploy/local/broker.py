@@ -116,6 +116,11 @@ class Broker:
         if process.poll() is not None:
             raise EnvironmentFault(f"the embedded broker did not start; {self.log_path} says why")
 
+    def wait(self) -> None:
+        """Wait until the broker ends by itself."""
+        if self.process is not None:
+            self.process.wait()
+
     def stop(self) -> None:
         """Ask the broker to shut down and wait; kill it where it does not within 20 s."""
         if self.process is None or self.process.poll() is not None:

@@ -27,6 +27,9 @@ class Echo:
     def restore(self, record: Record) -> None:
         raise AssertionError(record)
 
+    def describe(self) -> str:
+        return "echo"
+
     def forget(self) -> None:
         return
 

@@ -1,0 +1,60 @@
+// Numbers and times as people read them. Every function takes what may be missing and then returns "–".
+
+const MISSING = "–";
+
+/** @param {number | null | undefined} price @returns {string} */
+export function price(price) {
+  if (price === null || price === undefined) return MISSING;
+  const digits = price >= 10 ? 2 : price >= 0.1 ? 4 : 8;
+  return price.toLocaleString("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits });
+}
+
+/** @param {number | null | undefined} fraction @param {number} [digits] @returns {string} signed per cent with its unit */
+export function signedPercent(fraction, digits = 2) {
+  if (fraction === null || fraction === undefined) return MISSING;
+  const text = Math.abs(fraction * 100).toFixed(digits);
+  const sign = Number(text) === 0 ? "" : fraction < 0 ? "−" : "+";
+  return `${sign}${text} %`;
+}
+
+/** @param {number | null | undefined} fraction @returns {"up" | "down" | ""} the class that colours it */
+export function direction(fraction) {
+  return !fraction ? "" : fraction > 0 ? "up" : "down";
+}
+
+/** @param {number} score @returns {string} */
+export function score(score) {
+  const text = Math.abs(score).toFixed(2);
+  return `${Number(text) === 0 ? "" : score < 0 ? "−" : "+"}${text}`;
+}
+
+/** @param {number} ms @returns {string} */
+export function milliseconds(ms) {
+  return ms < 10 ? ms.toFixed(1) : ms < 10_000 ? Math.round(ms).toString() : `${Math.round(ms / 1000).toLocaleString("en-US")}k`;
+}
+
+/** @param {{p50_ms: number, p99_ms: number} | null | undefined} latency @returns {string} */
+export function latency(latency) {
+  return latency ? `${milliseconds(latency.p50_ms)} / ${milliseconds(latency.p99_ms)} ms` : MISSING;
+}
+
+/** @param {number} count @returns {string} */
+export function count(count) {
+  return count.toLocaleString("en-US");
+}
+
+/** @param {number} ts_us @returns {string} date and time, UTC */
+export function dateTime(ts_us) {
+  return ts_us ? `${new Date(ts_us / 1000).toISOString().slice(0, 19).replace("T", " ")} UTC` : MISSING;
+}
+
+/** @param {number} ts_us @returns {string} hours and minutes, UTC */
+export function hourMinute(ts_us) {
+  return new Date(ts_us / 1000).toISOString().slice(11, 16);
+}
+
+/** @param {number} duration_us @returns {string} */
+export function age(duration_us) {
+  const s = Math.max(0, Math.round(duration_us / 1e6));
+  return s < 2 ? "now" : s < 120 ? `${s} s ago` : s < 7200 ? `${Math.round(s / 60)} min ago` : `${Math.round(s / 3600)} h ago`;
+}

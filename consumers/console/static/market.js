@@ -1,0 +1,255 @@
+// The Market view: symbols, the chosen symbol's chart, the verdict on its forecasts, and its headlines.
+
+import { PriceChart } from "./chart.js";
+import { byId, make, say, svg } from "./dom.js";
+import * as format from "./format.js";
+
+/** @typedef {import("./stream.js").SymbolState} SymbolState */
+/** @typedef {import("./stream.js").State} State */
+/** @typedef {import("./stream.js").Forecast} Forecast */
+/** @typedef {import("./stream.js").Skill} Skill */
+
+const ROLES = ["champion", "challenger", "baseline"]; // whose forecast is shown: the first that there is
+const ENOUGH = 100; // scores below which a skill figure says nothing
+
+/** The newest forecasts of the leading role, all made at one time, nearest horizon first. @param {SymbolState} symbol @returns {Forecast[]} */
+function leading(symbol) {
+  const all = [...symbol.forecasts.values()];
+  const role = ROLES.find((name) => all.some((forecast) => forecast.role === name));
+  const own = all.filter((forecast) => forecast.role === role);
+  const newest = Math.max(...own.map((forecast) => forecast.as_of_ts_us));
+  const best = new Map();
+  for (const forecast of own) {
+    const better = forecast.as_of_ts_us === newest && (!best.has(forecast.horizon_min) || !forecast.provisional);
+    if (better) best.set(forecast.horizon_min, forecast);
+  }
+  return [...best.values()].sort((a, b) => a.horizon_min - b.horizon_min);
+}
+
+/** @param {Forecast | undefined} forecast @returns {number | undefined} */
+const expectedMove = (forecast) => forecast && forecast.mean / forecast.last_price - 1;
+
+/** Symbols, chart, verdict and headlines of the symbol and horizon chosen. */
+export class MarketView {
+  /** @param {import("./stream.js").Store} store */
+  constructor(store) {
+    this.store = store;
+    this.symbol = "";
+    this.horizon = 5;
+    this.chart = new PriceChart(byId("chart"));
+    /** @type {Map<string, HTMLElement>} */
+    this.rows = new Map();
+    this.body = /** @type {HTMLElement} */ (byId("symbols").querySelector("tbody"));
+    this.picker = /** @type {HTMLSelectElement} */ (byId("picker"));
+    this.picker.addEventListener("change", () => this.choose(this.picker.value));
+    this.body.addEventListener("keydown", (event) => this.move(event));
+    this.shownNews = "";
+  }
+
+  /** @param {string} symbol */
+  choose(symbol) {
+    this.symbol = symbol;
+    this.store.changed();
+  }
+
+  /** @param {KeyboardEvent} event */
+  move(event) {
+    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    if (!step) return;
+    event.preventDefault();
+    const names = [...this.rows.keys()];
+    const next = names[Math.max(0, Math.min(names.length - 1, names.indexOf(this.symbol) + step))];
+    this.choose(next);
+    this.rows.get(next)?.focus();
+  }
+
+  /** @param {State} state */
+  render(state) {
+    if (!state.symbols.has(this.symbol)) this.symbol = [...state.symbols.keys()].sort()[0] ?? "";
+    const symbol = state.symbols.get(this.symbol);
+    this.renderSymbols(state);
+    this.renderHorizons(state);
+    byId("symbols-empty").hidden = state.symbols.size > 0;
+    byId("symbols-note").hidden = state.symbols.size === 0;
+    if (symbol) this.renderSymbol(symbol);
+    this.renderVerdict(symbol);
+    this.renderNews(state);
+  }
+
+  /** @param {State} state */
+  renderSymbols(state) {
+    const names = [...state.symbols.keys()].sort();
+    if (names.join("\n") !== [...this.rows.keys()].join("\n")) this.layOut(names);
+    for (const name of names) this.renderRow(/** @type {SymbolState} */ (state.symbols.get(name)));
+    this.picker.value = this.symbol;
+    say(byId("expected-title"), `In ${this.horizon} min`);
+  }
+
+  /** @param {string[]} names */
+  layOut(names) {
+    this.rows = new Map(names.map((name) => [name, this.makeRow(name)]));
+    this.body.replaceChildren(...this.rows.values());
+    this.picker.replaceChildren(...names.map((name) => make("option", { text: name })));
+  }
+
+  /** @param {string} name */
+  makeRow(name) {
+    const line = svg("polyline", {});
+    const spark = make("td", {}, svg("svg", { class: "spark", viewBox: "0 0 64 20", preserveAspectRatio: "none", "aria-hidden": "true" }, line));
+    const cells = ["number", "number"].map((name) => make("td", { class: name }));
+    const row = make("tr", {}, make("td", { class: "name clip", text: name, title: name }), ...cells, spark, make("td", { class: "number expected" }));
+    row.addEventListener("click", () => this.choose(name));
+    row.addEventListener("focus", () => this.symbol !== name && this.choose(name));
+    return row;
+  }
+
+  /** @param {SymbolState} symbol */
+  renderRow(symbol) {
+    const row = /** @type {HTMLElement} */ (this.rows.get(symbol.symbol));
+    const chosen = symbol.symbol === this.symbol;
+    row.setAttribute("aria-selected", String(chosen));
+    row.tabIndex = chosen ? 0 : -1;
+    const [, last, change, , expected] = row.children;
+    say(last, format.price(symbol.price));
+    say(change, format.signedPercent(symbol.change), `number ${format.direction(symbol.change)}`);
+    row.querySelector("polyline")?.setAttribute("points", sparkPoints(symbol.spark));
+    const move = expectedMove(leading(symbol).find((forecast) => forecast.horizon_min === this.horizon));
+    const arrow = { up: "↗", down: "↘", "": "→" }[format.direction(move)];
+    say(expected, move === undefined ? "–" : `${arrow} ${format.signedPercent(move, 3)}`);
+  }
+
+  /** @param {State} state */
+  renderHorizons(state) {
+    const seen = new Set([...state.symbols.values()].flatMap((symbol) => [...symbol.forecasts.values()].map((forecast) => forecast.horizon_min)));
+    const horizons = (seen.size ? [...seen] : [1, 5, 15]).sort((a, b) => a - b);
+    if (!horizons.includes(this.horizon)) this.horizon = horizons[horizons.length - 1];
+    const group = byId("horizons");
+    const wanted = horizons.map((horizon) => `${horizon} min`);
+    if (wanted.join() !== [...group.children].map((button) => button.textContent).join()) {
+      group.replaceChildren(...horizons.map((horizon) => this.makeHorizon(horizon)));
+    }
+    for (const button of group.children) button.setAttribute("aria-pressed", String(button.textContent === `${this.horizon} min`));
+  }
+
+  /** @param {number} horizon */
+  makeHorizon(horizon) {
+    const button = make("button", { text: `${horizon} min` });
+    button.setAttribute("type", "button");
+    button.addEventListener("click", () => {
+      this.horizon = horizon;
+      this.store.changed();
+    });
+    return button;
+  }
+
+  /** @param {SymbolState} symbol */
+  renderSymbol(symbol) {
+    this.store.loadHistory(symbol.symbol);
+    const bars = [...symbol.bars.values()].sort((a, b) => a.minute_ts_us - b.minute_ts_us);
+    const fan = leading(symbol).filter((forecast) => forecast.horizon_min <= this.horizon);
+    const last = bars[bars.length - 1];
+    say(byId("chart-title"), symbol.symbol);
+    say(byId("price"), format.price(symbol.price));
+    say(byId("change"), symbol.change === null ? "" : `${format.signedPercent(symbol.change)} in 30 min`, format.direction(symbol.change));
+    say(byId("ohlc"), last ? `${format.hourMinute(last.minute_ts_us)} UTC  O ${format.price(last.open)}  H ${format.price(last.high)}  L ${format.price(last.low)}  C ${format.price(last.close)}` : "");
+    say(byId("chart-summary"), summary(symbol.symbol, bars.length, fan[fan.length - 1]));
+    this.chart.show(symbol.symbol, bars, fan);
+  }
+
+  /** @param {SymbolState | undefined} symbol */
+  renderVerdict(symbol) {
+    const forecast = symbol && leading(symbol).find((candidate) => candidate.horizon_min === this.horizon);
+    const skills = symbol ? [...symbol.skills.values()].filter((skill) => skill.horizon_min === this.horizon) : [];
+    const skill = skills.find((candidate) => candidate.model_id === forecast?.model_id) ?? ROLES.map((role) => skills.find((candidate) => candidate.role === role)).find(Boolean);
+    const [words, why] = verdict(skill, Boolean(forecast), this.horizon);
+    say(byId("verdict-title"), symbol ? `Verdict · ${symbol.symbol} · ${this.horizon} min` : "Verdict");
+    say(byId("verdict-words"), words);
+    say(byId("verdict-why"), why);
+    byId("coverage").replaceChildren(...(skill ? coverage(skill) : []));
+    byId("verdict-facts").replaceChildren(...(forecast ? facts(forecast) : []));
+  }
+
+  /** @param {State} state */
+  renderNews(state) {
+    const own = [...state.headlines.values()].filter((headline) => headline.symbols.includes(this.symbol));
+    const shown = (own.length ? own : [...state.headlines.values()]).sort((a, b) => b.event_ts_us - a.event_ts_us).slice(0, 50);
+    say(byId("news-scope"), own.length ? `· ${this.symbol}` : shown.length ? "· all symbols" : "");
+    byId("news-empty").hidden = shown.length > 0;
+    say(byId("news-empty"), "No headline yet. Headlines come from the source; --headlines names another one.");
+    const shape = shown.map((headline) => `${headline.id} ${headline.scores.length}`).join("\n") + this.symbol;
+    if (shape === this.shownNews) return;
+    this.shownNews = shape;
+    byId("news").replaceChildren(...shown.map((headline) => this.headline(headline)));
+  }
+
+  /** @param {import("./stream.js").Headline} headline */
+  headline(headline) {
+    const score = headline.scores.find((candidate) => candidate.symbol === this.symbol) ?? headline.scores[0];
+    const probabilities = score && `positive ${score.p_positive.toFixed(2)}, neutral ${score.p_neutral.toFixed(2)}, negative ${score.p_negative.toFixed(2)}, by ${score.model_id}`;
+    const mark = make("span", { class: `score ${score && Math.abs(score.score) >= 0.05 ? format.direction(score.score) : "muted"}`, text: score ? format.score(score.score) : "···", title: probabilities ?? "not scored yet" });
+    const about = make("span", { class: "about", text: `${format.dateTime(headline.event_ts_us)} · ${headline.symbols.join(", ")} · ${headline.source}` });
+    return make("li", {}, mark, linked(headline), about);
+  }
+}
+
+/** Only web addresses become links: a headline may come from anywhere. @param {import("./stream.js").Headline} headline */
+function linked(headline) {
+  if (!/^https?:\/\//i.test(headline.url)) return make("span", { class: "text", text: headline.text });
+  const link = make("a", { class: "text", text: headline.text });
+  link.setAttribute("href", headline.url);
+  link.setAttribute("rel", "noopener noreferrer");
+  link.setAttribute("target", "_blank");
+  return link;
+}
+
+/** @param {number[]} closes @returns {string} */
+function sparkPoints(closes) {
+  const [low, high] = [Math.min(...closes), Math.max(...closes)];
+  const height = high - low || 1;
+  const width = Math.max(1, closes.length - 1);
+  return closes.map((close, at) => `${((64 * at) / width).toFixed(1)},${(18 - (16 * (close - low)) / height).toFixed(1)}`).join(" ");
+}
+
+/** @param {string} name @param {number} n_bars @param {Forecast | undefined} forecast @returns {string} */
+function summary(name, n_bars, forecast) {
+  if (!n_bars) return `No bar of ${name} yet.`;
+  if (!forecast) return `${n_bars} bars of ${name}. No forecast yet: the first bars are still forming.`;
+  const [low, high] = [forecast.quantiles["0.1"], forecast.quantiles["0.9"]];
+  const range = low && high ? `; 80 % between ${format.price(low)} and ${format.price(high)}` : "";
+  return `${forecast.provisional ? "Provisional" : "Final"} forecast of ${format.price(forecast.mean)} at ${format.hourMinute(forecast.target_ts_us)} UTC${range}; chance of a rise ${Math.round(forecast.prob_up * 100)} %.`;
+}
+
+/** What the scores say, in words. There is no test of significance yet, so nothing here may claim an edge. @param {Skill | undefined} skill @param {boolean} hasForecast @param {number} horizon @returns {[string, string]} */
+function verdict(skill, hasForecast, horizon) {
+  if (!skill) return ["No verdict yet", hasForecast ? `The first forecasts mature ${horizon} min after they are made.` : "No forecast yet: the first bars are still forming."];
+  const figures = skill.rolling_skill === null ? `${skill.rolling_n} scores` : `skill ${format.signedPercent(skill.rolling_skill, 1)} against the random walk over ${format.count(skill.rolling_n)} scores`;
+  if (skill.rolling_skill === null || skill.rolling_n < ENOUGH) return ["Too few scores to say", `${figures}; ${ENOUGH} are wanted.`];
+  if (skill.rolling_skill < 0) return ["Worse than naive so far", `${figures}; not tested for significance yet.`];
+  return ["No demonstrated edge", `${figures}; no test yet.`];
+}
+
+/** @param {Skill} skill @returns {Node[]} each interval's coverage as a bar with its nominal mark */
+function coverage(skill) {
+  return Object.entries(skill.covered).sort().flatMap(([interval, [held, n]]) => {
+    const line = make("div", { class: "coverage-line" }, make("span", { class: "muted", text: `${interval} % interval held` }), make("span", { text: `${Math.round((100 * held) / n)} % of ${format.count(n)}` }));
+    return [line, bullet(held / n, Number(interval) / 100)];
+  });
+}
+
+/** @param {number} share @param {number} nominal */
+function bullet(share, nominal) {
+  const rail = svg("rect", { x: 0, y: 4, width: 100, height: 4, fill: "var(--line)" });
+  const bar = svg("rect", { x: 0, y: 4, width: 100 * share, height: 4, fill: "var(--forecast)" });
+  const mark = svg("rect", { x: 100 * nominal - 0.3, y: 0, width: 0.6, height: 12, fill: "var(--text)" });
+  return svg("svg", { viewBox: "0 0 100 12", preserveAspectRatio: "none", role: "img", "aria-label": `${Math.round(100 * share)} % against nominal ${Math.round(100 * nominal)} %` }, rail, bar, mark);
+}
+
+/** @param {Forecast} forecast @returns {Node[]} */
+function facts(forecast) {
+  const rows = [
+    ["Expected", `${format.price(forecast.mean)} (${format.signedPercent(expectedMove(forecast), 3)})`],
+    ["Model", `${forecast.model_id} (${forecast.role})`],
+    ["As of", format.dateTime(forecast.as_of_ts_us) + (forecast.provisional ? ", provisional" : "")],
+  ];
+  return rows.flatMap(([name, value]) => [make("dt", { text: name }), make("dd", { text: value })]);
+}

@@ -1,0 +1,124 @@
+"""Everything the page shows, in memory: records in, :class:`Page` out. Knows nothing of Kafka, threads or HTTP.
+
+The parts are `market.py`, `news.py` and `health.py`. All of them are bounded; what breaks the contract is counted and
+skipped, for the stage that should have used it writes the dead letter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from consumers.console.health import HealthRow, HealthView, Mode
+from consumers.console.market import Bar, MarketView, SymbolRow
+from consumers.console.news import HeadlineRow, NewsView
+from streams import codec
+from streams.bus import Record
+from streams.clock import SECOND_US
+from streams.errors import BadMessage
+from streams.messages import DeadLetter, Event, Features, Forecast, Headline, Score, Sentiment
+
+TOPICS = ("features", "forecasts", "scores", "sentiment", "headlines", "events", "dead_letters")
+MAX_SYMBOLS_PER_UPDATE = 200
+
+
+class Page(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a browser gets: everything in a snapshot, what changed in an update.
+
+    `clock_ts_us` is the event time of the stream, `now_us` the server's wall clock. `health` is None where it is not due.
+    """
+
+    now_us: int
+    caught_up: bool
+    clock_ts_us: int = 0
+    mode: Mode = ""
+    source: str = ""
+    symbols: list[SymbolRow] = []
+    headlines: list[HeadlineRow] = []
+    health: HealthRow | None = None
+
+
+class Views:
+    """The state of the page. Not safe for threads: whoever owns it locks."""
+
+    def __init__(self) -> None:
+        self.caught_up = False
+        self.malformed = 0
+        self._market = MarketView()
+        self._news = NewsView()
+        self._health = HealthView()
+        self._clock_ts_us = 0
+        self._clock_at_ms = 0
+        self._health_at_us = 0
+        self._take: dict[str, Callable[[Record], None]] = {
+            "features": self._features,
+            "forecasts": self._forecast,
+            "scores": self._score,
+            "sentiment": lambda record: self._news.add_sentiment(codec.decode(Sentiment, record.value)),
+            "headlines": lambda record: self._news.add_headline(codec.decode(Headline, record.value)),
+            "events": lambda record: self._health.add_event(codec.decode(Event, record.value)),
+            "dead_letters": lambda record: self._health.add_letter(codec.decode(DeadLetter, record.value)),
+        }
+
+    def apply(self, records: Sequence[Record]) -> None:
+        """Take records of :data:`TOPICS`, in the order in which they came."""
+        for record in records:
+            try:
+                self._take[record.topic](record)
+            except BadMessage:
+                self.malformed += 1
+
+    def _features(self, record: Record) -> None:
+        row = codec.decode(Features, record.value)
+        if record.timestamp_ms >= self._clock_at_ms:
+            self._clock_at_ms, self._clock_ts_us = record.timestamp_ms, row.last_event_ts_us
+        self._health.tick_to_feature.add(record)
+        self._health.tick_rate.add(row, record.timestamp_ms * 1_000)
+        if view := self._market.touch(row.symbol):
+            view.add_features(row)
+
+    def _forecast(self, record: Record) -> None:
+        forecast = codec.decode(Forecast, record.value)
+        self._health.tick_to_forecast.add(record)
+        if view := self._market.touch(forecast.symbol):
+            view.add_forecast(forecast)
+
+    def _score(self, record: Record) -> None:
+        score = codec.decode(Score, record.value)
+        if view := self._market.touch(score.symbol):
+            view.add_score(score)
+
+    def bars(self, symbol: str) -> list[Bar] | None:
+        """Return the bars of `symbol`, oldest first, or None where it is unknown."""
+        return self._market.bars(symbol)
+
+    def health(self, now_us: int) -> HealthRow:
+        """Return how the machinery is at `now_us`, wall clock."""
+        return self._health.snapshot(now_us, self.malformed, self._market.left_out)
+
+    def snapshot(self, now_us: int) -> Page:
+        """Return everything but the bars."""
+        return self._page(now_us, self._market.snapshot(), self._news.snapshot(), self.health(now_us))
+
+    def changes(self, now_us: int) -> Page | None:
+        """Return what changed since the last call, health once a second; None where there is nothing to say."""
+        due = now_us - self._health_at_us >= SECOND_US
+        if due:
+            self._health_at_us = now_us
+        symbols, headlines = self._market.changes(MAX_SYMBOLS_PER_UPDATE), self._news.changes()
+        if not (due or symbols or headlines):
+            return None
+        return self._page(now_us, symbols, headlines, self.health(now_us) if due else None)
+
+    def _page(self, now_us: int, symbols: list[SymbolRow], headlines: list[HeadlineRow], health: HealthRow | None) -> Page:
+        return Page(
+            now_us=now_us,
+            caught_up=self.caught_up,
+            clock_ts_us=self._clock_ts_us,
+            mode=self._health.mode,
+            source=self._health.source,
+            symbols=symbols,
+            headlines=headlines,
+            health=health,
+        )

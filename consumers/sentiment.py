@@ -1,0 +1,125 @@
+"""The sentiment role: `headlines` to `sentiment`, one message per headline and symbol, closings behind their headlines."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+
+from models.sentiment.base import SentimentModel
+from streams import bus, codec
+from streams.bus import Outgoing, Record
+from streams.errors import BadMessage
+from streams.messages import Headline, Sentiment
+
+REMEMBERED_TEXTS = 50_000  # a story is often repeated for days; this is some 10 MB
+DECIMALS = 4  # a batch's padding moves a probability by about 1e-7: coarser than that, so that repeats are equal bytes
+
+Probabilities = tuple[float, float, float]  # positive, negative, neutral
+
+
+class SentimentHandler:
+    """Scores headlines; see :class:`consumers.base.Handler`.
+
+    A text is scored once, however often and for however many symbols it comes. What cannot be scored goes to
+    `dead_letters`: never silently neutral.
+
+    Parameters
+    ----------
+    model : SentimentModel
+        Called once per batch, with the batch's new texts.
+    """
+
+    name = "sentiment"
+    inputs: tuple[str, ...] = ("headlines",)
+    memory: tuple[str, ...] = ()
+
+    def __init__(self, model: SentimentModel) -> None:
+        self._model = model
+        self._known: OrderedDict[str, Probabilities | None] = OrderedDict()
+
+    def restore(self, record: Record) -> None:
+        """Do nothing: the role has no state that outputs depend on."""
+
+    def forget(self) -> None:
+        """Do nothing: what a text means is the same for whoever reads it."""
+
+    def handle(self, records: Sequence[Record]) -> list[Outgoing]:
+        """Return the sentiment messages, forwarded closings and dead letters of `records`, in their order."""
+        read = [(record, _read(record)) for record in records]
+        scored = self._score({news.text for _, news in read if isinstance(news, Headline) and not news.closes})
+        return [sent for record, news in read for sent in self._answer(record, news, scored)]
+
+    def _score(self, texts: Iterable[str]) -> dict[str, Probabilities | None]:
+        """Return what each text means, None where the model cannot tell."""
+        wanted = sorted(texts)
+        new = [text for text in wanted if text not in self._known]
+        if new:
+            self._known.update(zip(new, map(_rounded, self._model.score(new)), strict=True))
+        found = {text: self._known[text] for text in wanted}
+        for text in wanted:
+            self._known.move_to_end(text)
+        while len(self._known) > REMEMBERED_TEXTS:
+            self._known.popitem(last=False)
+        return found
+
+    def _answer(
+        self, record: Record, news: Headline | BadMessage, scored: dict[str, Probabilities | None]
+    ) -> Iterator[Outgoing]:
+        if isinstance(news, BadMessage):
+            yield bus.dead_letter(record, self.name, news)
+        elif news.closes:
+            yield from self._closings(record, news)
+        elif (meaning := scored[news.text]) is None:
+            yield bus.dead_letter(record, self.name, BadMessage("the text has no word that the model knows", "no_text"))
+        else:
+            yield from self._sentiments(record, news, meaning)
+
+    def _sentiments(self, record: Record, news: Headline, meaning: Probabilities) -> Iterator[Outgoing]:
+        positive, negative, neutral = meaning
+        for symbol in dict.fromkeys(news.symbols):
+            message = Sentiment(
+                event_ts_us=news.event_ts_us,
+                clock_ts_us=news.clock_ts_us,
+                headline_id=news.id,
+                symbol=symbol,
+                model_id=self._model.model_id,
+                p_positive=positive,
+                p_negative=negative,
+                p_neutral=neutral,
+                score=round(positive - negative, DECIMALS),
+            )
+            yield bus.outgoing("sentiment", symbol, message, _headers(record))
+
+    def _closings(self, record: Record, news: Headline) -> Iterator[Outgoing]:
+        for symbol in dict.fromkeys(news.symbols):
+            message = Sentiment(
+                event_ts_us=news.event_ts_us,
+                clock_ts_us=news.clock_ts_us,
+                headline_id=f"closing-{record.partition}-{news.clock_ts_us}",
+                symbol=symbol,
+                model_id=self._model.model_id,
+                closes=True,
+                partition=record.partition,
+                partitions=news.partitions,
+            )
+            yield bus.outgoing("sentiment", symbol, message, _headers(record))
+
+
+def _read(record: Record) -> Headline | BadMessage:
+    try:
+        return codec.decode(Headline, record.value)
+    except BadMessage as error:
+        return error
+
+
+def _rounded(row: np.ndarray[tuple[int], np.dtype[np.float64]]) -> Probabilities | None:
+    if np.isnan(row).any():
+        return None
+    positive, negative, neutral = (round(float(value), DECIMALS) for value in row)
+    return positive, negative, neutral
+
+
+def _headers(record: Record) -> list[tuple[str, bytes]]:
+    return [(bus.INGEST_HEADER, str(max(0, record.timestamp_ms) * 1_000).encode())]

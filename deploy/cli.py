@@ -1,0 +1,253 @@
+"""The `tickcast` command. Every command's first line of help says what it is for; errors are one sentence, exit code 2."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from deploy import doctor as doctors
+from deploy import roles, tailing
+from deploy.local import jars, supervisor
+from producers import catalog
+from producers.catalog import Choice
+from streams import bus, settings
+from streams.errors import SettingsError, UserError
+from streams.settings import Settings
+from streams.topics import TOPICS
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    help="tickcast: ticks and headlines in, forecasts with intervals out, each scored live against a random walk. "
+    "Begin with `tickcast up`; settings are TICKCAST_* variables (`tickcast doctor --settings` lists them).",
+)
+out = Console()
+
+Source = Annotated[str, typer.Option(help="shorthand: this source for both ticks and headlines, as NAME[:ARG]")]
+Ticks = Annotated[str, typer.Option(help="where ticks come from: NAME[:ARG], or none")]
+Headlines = Annotated[str, typer.Option(help="where headlines come from: NAME[:ARG], or none")]
+Replay = Annotated[str, typer.Option(help="shorthand: a folder with ticks.* and headlines.* to replay")]
+Speed = Annotated[str, typer.Option(help="of a replay: 1 as it was, 60 a minute a second, max as fast as rows become final")]
+Rate = Annotated[float, typer.Option(help="of the simulated market: ticks a second over all symbols")]
+Seed = Annotated[int, typer.Option(help="of the simulated market")]
+Symbols = Annotated[str | None, typer.Option(help="comma separated; default: TICKCAST_SYMBOLS")]
+
+
+def configured(**overrides: Any) -> Settings:
+    """Return the settings of the environment with the command's own options on top."""
+    return settings.load(None, **overrides)
+
+
+def connected(**overrides: Any) -> Settings:
+    """Return settings with a broker: the one that is set, or the one that `tickcast up` runs from this home."""
+    return supervisor.find_broker(configured(**overrides))
+
+
+def chosen(source: str, ticks: str, headlines: str, replay: str, rate: float, seed: int) -> tuple[Choice, tuple[str, ...]]:
+    """Return the choice of sources, and the arguments that make `tickcast produce` choose the same."""
+    whole = f"replay:{replay}" if replay else source
+    ticks, headlines = ticks or whole, headlines or whole
+    choice = Choice(catalog.parse(ticks), catalog.parse(headlines), rate, seed)
+    return choice, ("--ticks", ticks, "--headlines", headlines, "--rate", str(rate), "--seed", str(seed))
+
+
+@app.command()
+def up(
+    source: Source = "simulated",
+    ticks: Ticks = "",
+    headlines: Headlines = "",
+    replay: Replay = "",
+    speed: Speed = "1",
+    rate: Rate = 60.0,
+    seed: Seed = 1,
+    symbols: Symbols = None,
+    headless: Annotated[bool, typer.Option(help="no web page")] = False,
+    until_drained: Annotated[bool, typer.Option(help="end when the tape has gone through every stage")] = False,
+    duration: Annotated[float, typer.Option(help="end after so many seconds of everything running")] = 0.0,
+    report: Annotated[Path | None, typer.Option("--report", "--json", help="write the figures of a run that ends")] = None,
+    open_page: Annotated[bool, typer.Option("--open", help="open the page in a browser")] = False,
+) -> None:
+    """Run everything: broker, producer, features, sentiment, forecasts, scores, the page. Ctrl-C stops it cleanly."""
+    from deploy import up as whole  # noqa: PLC0415 - the command line must answer --help at once
+
+    speed_of(speed)
+    choice, arguments = chosen(source, ticks, headlines, replay, rate, seed)
+    options = whole.Options(
+        choice=choice,
+        arguments=(*arguments, "--speed", speed),
+        headless=headless,
+        until_drained=until_drained,
+        duration_s=duration,
+        report=report,
+        open_page=open_page,
+    )
+    if until_drained and "replay" not in choice.names:
+        raise SettingsError("--until-drained needs a tape that ends: add --replay DIR")
+    figures = whole.run(configured(symbols=symbols), options, out)
+    if figures is not None:
+        out.print_json(data=figures)
+    elif options.bounded:
+        raise typer.Exit(1)
+
+
+def speed_of(text: str) -> str:
+    """Return `text` where it is a speed: a number above 0, or max."""
+    try:
+        good = text == "max" or 0 < float(text) < float("inf")
+    except ValueError:
+        good = False
+    if not good:
+        raise SettingsError(f"--speed is a number above 0 or max, not {text!r}")
+    return text
+
+
+@app.command()
+def produce(
+    source: Source = "simulated",
+    ticks: Ticks = "",
+    headlines: Headlines = "",
+    replay: Replay = "",
+    speed: Speed = "1",
+    rate: Rate = 60.0,
+    seed: Seed = 1,
+    symbols: Symbols = None,
+) -> None:
+    """Send ticks, headlines and the closings of their minutes, from a source; starts again where it stopped."""
+    from producers import run as producing  # noqa: PLC0415 - the command line must answer --help at once
+
+    config = connected(symbols=symbols)
+    choice, _ = chosen(source, ticks, headlines, replay, rate, seed)
+    producing.run(config, catalog.open_source(choice, config), speed_of(speed))
+
+
+@app.command()
+def stream(engine: Annotated[str | None, typer.Option(help="realtime (milliseconds) or microbatch")] = None) -> None:
+    """Run the feature engine: ticks and sentiment to minute bars with rolling features."""
+    roles.stream(connected(engine=engine))
+
+
+@app.command()
+def archive() -> None:
+    """Run the archive: what the feature engine refuses goes to dead_letters, with its bytes and the reason."""
+    roles.archive(connected())
+
+
+@app.command()
+def sentiment() -> None:
+    """Run the sentiment consumer: headlines to P(positive), P(negative), P(neutral)."""
+    roles.sentiment(connected())
+
+
+@app.command()
+def forecast() -> None:
+    """Run the forecaster: feature rows to forecasts of the baseline and of the newest promoted model."""
+    roles.forecast(connected())
+
+
+@app.command()
+def score() -> None:
+    """Run the scorer: every forecast against what came, and against a random walk."""
+    roles.score(connected())
+
+
+@app.command()
+def train() -> None:
+    """Make sure that there is a forecaster: announce the newest one, or train one (on simulated history if the lake is empty)."""
+    roles.train(connected())
+
+
+@app.command()
+def console(
+    host: Annotated[str, typer.Option(help="address to bind; beyond 127.0.0.1 only where you mean it")] = "127.0.0.1",
+    port: Annotated[int | None, typer.Option(help="default: TICKCAST_CONSOLE_PORT, 8321")] = None,
+) -> None:
+    """Run the web page: live prices, forecasts and the health of every process."""
+    roles.console(connected(console_port=port), host)
+
+
+@app.command()
+def broker(port: Annotated[int, typer.Option(help="0: a free one")] = 0) -> None:
+    """Run the embedded Kafka broker alone."""
+    from deploy import up as whole  # noqa: PLC0415 - the command line must answer --help at once
+
+    whole.broker_only(configured(), port)
+
+
+@app.command("jars")
+def fetch_jars() -> None:
+    """Fetch the jars of the broker and of Spark's Kafka connector into the cache; done by itself where they are missing."""
+    out.print(str(jars.folder(configured(), "broker").parent), highlight=False)
+
+
+@app.command()
+def topics() -> None:
+    """List the topics: what they hold, their partitions and how many records they have."""
+    config = connected()
+    table = Table("topic", "partitions", "records", "kind", "what it holds")
+    client = bus.consumer(config)
+    for topic in TOPICS.values():
+        places = bus.partitions_of(client, config, topic.name)
+        held = sum(client.end_offsets(places).values()) - sum(client.beginning_offsets(places).values()) if places else 0
+        table.add_row(config.topic(topic.name), str(len(places)), f"{held:,}", topic.cleanup, topic.purpose)
+    client.close()
+    out.print(table)
+
+
+@app.command()
+def tail(
+    topic: Annotated[str, typer.Argument(help="one of `tickcast topics`, without its prefix")],
+    symbols: Annotated[str, typer.Option(help="only these keys, comma separated")] = "",
+    last: Annotated[int, typer.Option(help="how many records of each partition to show before new ones; -1: all")] = 5,
+    follow: Annotated[bool, typer.Option(help="go on with what arrives; --no-follow ends instead")] = True,
+) -> None:
+    """Print a topic's records, one JSON a line, so that `jq` can go on from there."""
+    if topic not in TOPICS:
+        raise SettingsError(f"there is no topic {topic!r}; there are {', '.join(TOPICS)}")
+    config = connected()
+    keys = {key.encode() for key in symbols.split(",") if key}
+    for record in tailing.records(config, topic, last, follow=follow):
+        if not keys or record.key in keys:
+            sys.stdout.write((record.value or b"null").decode(errors="replace") + "\n")
+            sys.stdout.flush()
+
+
+@app.command()
+def doctor(
+    role: Annotated[str, typer.Option(help="exit 0 only if this role said within 30 s that it is ready")] = "",
+    show_settings: Annotated[bool, typer.Option("--settings", help="list every setting and its value")] = False,
+) -> None:
+    """Check this machine and the running system, and say what to do about what is wrong."""
+    config = configured()
+    if show_settings:
+        out.print(doctors.settings_table(config))
+    elif role:
+        raise typer.Exit(0 if doctors.is_ready(connected(), role) else 1)
+    else:
+        raise typer.Exit(0 if doctors.examine(config, out) else 1)
+
+
+def main() -> None:
+    """Run the command; an error that a person can mend is one sentence on stderr and exit code 2."""
+    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True, name="parent").start()
+    try:
+        app()
+    except UserError as error:
+        sys.stderr.write(f"tickcast: {error}\n")
+        sys.exit(2)
+
+
+def _end_with_parent(parent: int) -> None:
+    """Stop this process once the one that started it is gone: a killed supervisor leaves nothing behind."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os.kill(os.getpid(), signal.SIGTERM)

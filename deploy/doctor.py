@@ -1,0 +1,119 @@
+"""`tickcast doctor`: is this machine fit, does the system run, how are its roles."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from typing import Any, get_type_hints
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from deploy import roles, tailing
+from deploy.local import jars, supervisor
+from streams import bus, codec
+from streams.clock import SECOND_US, iso, wall_ts_us
+from streams.errors import BadMessage, EnvironmentFault, UserError
+from streams.messages import Event
+from streams.settings import PREFIX, Settings
+from streams.topics import TOPICS
+
+FRESH_US = 30 * SECOND_US
+RECENT = 500  # records of `events`: half a minute of nine roles that speak about every second
+LEAST_DISK_GIB = 5.0
+
+
+def settings_table(settings: Settings) -> Table:
+    """Return every setting: its variable, its value and what it means."""
+    table = Table("variable", "value", "what it is")
+    hints = get_type_hints(Settings, include_extras=True)
+    for name, value in settings.environment().items():
+        table.add_row(name, value, _description(hints[name.removeprefix(PREFIX).lower()]))
+    return table
+
+
+def _description(hint: Any) -> str:
+    meta = next((part for part in getattr(hint, "__metadata__", ()) if isinstance(part, msgspec.Meta)), None)
+    return (meta.description or "") if meta else ""
+
+
+def newest(settings: Settings) -> dict[str, Event]:
+    """Return the newest status that each role has given lately."""
+    statuses = {}
+    for record in tailing.records(settings, "events", RECENT, follow=False):
+        try:
+            event = codec.decode(Event, record.value)
+        except BadMessage:
+            continue
+        if event.kind == "status":
+            statuses[event.role] = event
+    return statuses
+
+
+def is_ready(settings: Settings, role: str) -> bool:
+    """Return whether `role` said within the last 30 seconds that it is ready."""
+    event = newest(settings).get(role)
+    return event is not None and event.state == "ready" and wall_ts_us() - event.wall_ts_us < FRESH_US
+
+
+def examine(settings: Settings, out: Console) -> bool:
+    """Print a line for each thing looked at; return whether all is well."""
+    checks: list[tuple[str, Callable[[Settings], str]]] = [
+        ("java", jars.java),
+        ("jars", lambda config: str(jars.folder(config, "broker").parent)),
+        ("disk", _disk),
+        ("memory", _memory),
+        ("broker", lambda config: supervisor.find_broker(config).broker),
+        ("topics", _topics),
+    ]
+    well = [_check(name, look, settings, out) for name, look in checks]
+    if all(well):
+        well.append(_roles(supervisor.find_broker(settings), out))
+    return all(well)
+
+
+def _check(name: str, look: Callable[[Settings], str], settings: Settings, out: Console) -> bool:
+    try:
+        out.print(f"[green]ok[/]    {name}: {look(settings)}", highlight=False)
+    except UserError as error:
+        out.print(f"[yellow]wrong[/] {name}: {error}", highlight=False)
+        return False
+    return True
+
+
+def _disk(settings: Settings) -> str:
+    place = next(folder for folder in (settings.home.resolve(), *settings.home.resolve().parents) if folder.exists())
+    free = shutil.disk_usage(place).free / 2**30
+    if free < LEAST_DISK_GIB:
+        raise EnvironmentFault(f"{free:.1f} GiB are free at {place}; Kafka stops writing on a full disk: free some")
+    return f"{free:.0f} GiB free"
+
+
+def _memory(_settings: Settings) -> str:
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return f"{total:.0f} GiB, {os.cpu_count()} cores (the whole pipeline takes about 6 GiB)"
+
+
+def _topics(settings: Settings) -> str:
+    config = supervisor.find_broker(settings)
+    client = bus.consumer(config)
+    missing = [name for name in TOPICS if not bus.partitions_of(client, config, name)]
+    client.close()
+    if missing:
+        raise EnvironmentFault(f"the topics {', '.join(missing)} are missing; start any role, it creates them")
+    return f"all {len(TOPICS)} in namespace {config.topic_prefix or '(none)'}"
+
+
+def _roles(settings: Settings, out: Console) -> bool:
+    statuses = newest(settings)
+    for role in roles.ROLES:
+        event = statuses.get(role)
+        if event is None:
+            out.print(f"      {role}: silent", highlight=False)
+            continue
+        silent = event.state == "ready" and wall_ts_us() - event.wall_ts_us > FRESH_US
+        mark = "[yellow]wrong[/]" if silent or event.state == "failed" else "[green]ok[/]   "
+        out.print(f"{mark} {role}: {event.state} {event.detail} (last heard {iso(event.wall_ts_us)})", highlight=False)
+    return not any(event.state == "failed" for event in statuses.values())

@@ -1,0 +1,107 @@
+"""A cold start's first forecaster: simulated history into the lake, features by the one definition, one training.
+
+The history goes the way that live data goes (closings, sentiment handler, feature plan), only in one batch and without Kafka.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+import polars as pl
+
+from consumers.base import Handler
+from consumers.sentiment import SentimentHandler
+from deploy import roles
+from models import registry
+from models.sentiment.base import load
+from models.training import train
+from producers.closings import Closer
+from producers.market import Market
+from producers.simulated import Simulated
+from streams import bus, features, lake, spark
+from streams.bus import Outgoing, Record
+from streams.clock import wall_ts_us
+from streams.settings import Settings
+
+DAYS = 10
+BATCH = 512  # headlines scored in one call
+OPTIONS = {"spark.app.name": "tickcast-history", "spark.driver.memory": "1500m"}
+
+
+def ensure(settings: Settings) -> None:
+    """Announce the newest stored forecaster; where there is none, make one from the lake, and fill an empty lake before."""
+    stored = registry.newest(settings, train.NAME)
+    status = bus.StatusReporter(settings, "train")
+    if stored is not None:
+        with bus.producing(settings) as client:
+            registry.announce(settings, stored.announcement(promoted=True, reason="the newest stored model"), client)
+        status.say("done", f"{stored.card.model_id} is stored already")
+    else:
+        if lake.read(settings, "features").is_empty():
+            status.say("training", f"simulating {DAYS} days of history")
+            ingest(settings)
+        train.train(settings)
+    status.flush()
+
+
+def ingest(settings: Settings) -> int:
+    """Fill the lake with the features of `DAYS` simulated sessions; return how many rows."""
+    market = Simulated(Market(symbols=settings.symbol_list))
+    closer = Closer("simulated-history", settings.partitions)
+    records = [record for event in market.history(DAYS, wall_ts_us()) for record in closer.records(event)]
+    sentiment = scored(SentimentHandler(load(settings)), _as_records((r for r in records if r.topic == "headlines"), settings))
+    rows = batch_features(settings, [record for record in records if record.topic == "ticks"], sentiment)
+    return lake.write(settings, "features", rows, "simulated-history")
+
+
+def _as_records(records: Iterator[Outgoing], settings: Settings) -> list[Record]:
+    """Return what a consumer would read had `records` gone through Kafka: partitions and offsets included."""
+    offsets: dict[int, int] = defaultdict(int)
+    read = []
+    for record in records:
+        partition = bus.partition_of(record, settings.partitions)
+        read.append(Record(record.topic, partition, offsets[partition], record.key, record.value, 0, record.headers))
+        offsets[partition] += 1
+    return read
+
+
+def scored(handler: Handler, headlines: list[Record]) -> list[Outgoing]:
+    """Return what the sentiment consumer answers to `headlines`."""
+    batches = (headlines[at : at + BATCH] for at in range(0, len(headlines), BATCH))
+    return [record for batch in batches for record in handler.handle(batch) if record.topic == "sentiment"]
+
+
+def batch_features(settings: Settings, ticks: list[Outgoing], sentiment: list[Outgoing]) -> pl.DataFrame:
+    """Return the final feature rows of bounded `ticks` and `sentiment`, by the plan that streams live."""
+    session = spark.session(settings, 2, roles.spark_jars(settings), OPTIONS)
+    with tempfile.TemporaryDirectory() as name:
+        scratch = Path(name)
+        inputs = []
+        for topic, records, schema in (
+            ("ticks", ticks, features.TICK_SCHEMA),
+            ("sentiment", sentiment, features.SENTIMENT_SCHEMA),
+        ):
+            _kafka_like(records, settings).write_parquet(scratch / f"{topic}.parquet")
+            inputs.append(features.parse(session.read.parquet(str(scratch / f"{topic}.parquet")), schema))
+        rows = features.features(*inputs).where("final").drop("ingest")
+        rows.coalesce(1).write.parquet(str(scratch / "features"))
+        session.stop()
+        return pl.read_parquet(scratch / "features" / "*.parquet")
+
+
+def _kafka_like(records: list[Outgoing], settings: Settings) -> pl.DataFrame:
+    """Return `records` with the columns of Spark's Kafka source."""
+    return pl.DataFrame(
+        {
+            "key": [record.key for record in records],
+            "value": [record.value for record in records],
+            "topic": [record.topic for record in records],
+            "partition": [bus.partition_of(record, settings.partitions) for record in records],
+            "offset": list(range(len(records))),
+            "timestamp": [None] * len(records),
+        },
+        schema_overrides={"partition": pl.Int32, "timestamp": pl.Datetime("us", "UTC")},
+    )

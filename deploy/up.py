@@ -1,0 +1,179 @@
+"""`tickcast up`: from options to a plan, and from a finished run to its report."""
+
+from __future__ import annotations
+
+import json
+import time
+import webbrowser
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from rich.console import Console
+
+from deploy import roles
+from deploy.ledger import Reader
+from deploy.local import jars, supervisor
+from deploy.local.processes import Process
+from deploy.local.supervisor import Plan, Supervisor
+from producers import catalog
+from producers.catalog import Choice
+from streams.settings import Settings
+
+MISSING_EVERY_S = 15.0  # how often a draining run says what it waits for
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user asked of `tickcast up`, beyond the settings."""
+
+    choice: Choice
+    arguments: tuple[str, ...]
+    """The choice again, as arguments of `tickcast produce`."""
+    headless: bool = False
+    until_drained: bool = False
+    duration_s: float = 0.0
+    report: Path | None = None
+    open_page: bool = False
+
+    @property
+    def bounded(self) -> bool:
+        """Whether the run ends by itself: the source then waits until every role is ready."""
+        return self.until_drained or self.duration_s > 0
+
+
+def run(settings: Settings, options: Options, console: Console) -> dict[str, Any] | None:
+    """Run everything until it is stopped, drained or out of time; return the report of a bounded run that got there."""
+    catalog.open_source(options.choice, settings)  # what cannot be read is said before anything starts
+    settings = namespaced(settings, options.choice)
+    roles.spark_jars(settings)
+    jars.folder(settings, "broker")
+    broker = None
+    if not settings.broker:
+        settings, broker = supervisor.start_broker(settings)
+    try:
+        return Run(settings, options, console).run()
+    finally:
+        if broker is not None:
+            broker.ask_to_stop()
+            broker.wait_stopped()
+
+
+def namespaced(settings: Settings, choice: Choice) -> Settings:
+    """Return settings whose topics a replay has to itself: its event times must not meet those of a live market."""
+    if settings.topic_prefix or "replay" not in choice.names:
+        return settings
+    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    return msgspec.structs.replace(settings, topic_prefix=f"replay-{stamp}.")
+
+
+def plan(settings: Settings, options: Options) -> Plan:
+    """Return which roles run and when.
+
+    Unbounded: what is on the way of a first forecast starts first, the rest once that runs, and training last. Bounded:
+    the source waits until everything is ready, a trained model included.
+    """
+
+    def role(name: str, *arguments: str, niceness: int = 0) -> Process:
+        return Process(name, settings, arguments, niceness)
+
+    produce = role("produce", *options.arguments)
+    console = () if options.headless else (role("console"),)
+    work = (role("sentiment"), role("score"), role("archive"))
+    train = role("train", niceness=10)
+    if options.bounded:
+        return Plan(((role("stream"), role("forecast")), (*work, *console), (train,)), held=(produce,))
+    return Plan(((role("stream"), role("forecast"), produce, *console), work, (train,)))
+
+
+class Run:
+    """One run of `tickcast up`."""
+
+    def __init__(self, settings: Settings, options: Options, console: Console) -> None:
+        self._settings = settings
+        self._options = options
+        self._console = console
+        self._supervisor = Supervisor(settings, plan(settings, options), console)
+        self._released_s: float | None = None
+        self._reader: Reader | None = None
+        self._said_s = 0.0
+        self._report: dict[str, Any] | None = None
+        self._opened = False
+
+    def run(self) -> dict[str, Any] | None:
+        """Run until the end; return the report, where there is one."""
+        self._supervisor.install_signals()
+        self._greet()
+        self._supervisor.run(self._each)
+        if self._report is not None and self._options.report is not None:
+            self._options.report.parent.mkdir(parents=True, exist_ok=True)
+            self._options.report.write_text(json.dumps(self._report, indent=2) + "\n")
+        return self._report
+
+    def _greet(self) -> None:
+        if not self._options.headless:
+            self._console.print(f"the page: {self._url}", highlight=False)
+
+    @property
+    def _url(self) -> str:
+        return f"http://127.0.0.1:{self._settings.console_port}"
+
+    def _each(self) -> None:
+        self._open_page()
+        if not self._options.bounded:
+            return
+        if self._released_s is None:
+            self._release()
+        elif self._options.until_drained:
+            self._watch_drain(self._released_s)
+        elif time.monotonic() - self._released_s > self._options.duration_s:
+            self._finish(self._options.duration_s)
+
+    def _open_page(self) -> None:
+        shown = self._supervisor.statuses.of("console")
+        if self._options.open_page and not self._opened and shown is not None and shown.state == "ready":
+            self._opened = True
+            webbrowser.open(self._url)
+
+    def _release(self) -> None:
+        """Start the source once every role is ready and the forecaster serves a trained model."""
+        forecaster = self._supervisor.statuses.of("forecast")
+        if forecaster is None or not forecaster.detail or not self._supervisor.all_ready():
+            return
+        self._console.print(f"all roles are ready, {forecaster.detail} is served: the source starts", highlight=False)
+        if not self._options.until_drained:
+            self._reader = Reader(self._settings, from_end=True)
+        self._released_s = time.monotonic()
+        self._supervisor.release()
+
+    def _watch_drain(self, released_s: float) -> None:
+        if self._supervisor.statuses.tape is None:
+            return
+        if self._reader is None:
+            self._reader = Reader(self._settings)
+        missing = self._reader.missing()
+        if not missing:
+            self._finish(time.monotonic() - released_s)
+        elif time.monotonic() - self._said_s > MISSING_EVERY_S:
+            self._said_s = time.monotonic()
+            self._console.print("draining: " + ", ".join(missing), highlight=False)
+
+    def _finish(self, seconds: float) -> None:
+        if self._reader is not None:
+            self._report = self._reader.finish(seconds)
+        self._supervisor.stop()
+
+
+def broker_only(settings: Settings, port: int) -> None:
+    """Run the embedded broker in the foreground until SIGTERM or SIGINT, and when whoever started it is gone."""
+    from deploy.local.broker import Broker  # noqa: PLC0415 - the other roles need none of it
+
+    named = msgspec.structs.replace(settings, broker_port=port)
+    broker = Broker(named, settings.home / "broker")
+    broker.start()
+    try:
+        broker.wait()
+    finally:
+        broker.stop()

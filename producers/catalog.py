@@ -1,0 +1,100 @@
+"""The grammar `--ticks NAME[:ARG] --headlines NAME[:ARG]`: from words to one source.
+
+To add a source: write its file, add one line to `BUILDERS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from producers.base import Event, Source, Story, Trade
+from producers.market import Market
+from producers.replay import Replay
+from producers.simulated import Simulated
+from streams.errors import SourceError
+from streams.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What the user asked for: a source name and its argument for ticks and for headlines; None: that part is absent."""
+
+    ticks: tuple[str, str] | None
+    headlines: tuple[str, str] | None
+    rate: float = 60.0
+    seed: int = 1
+
+    @property
+    def names(self) -> set[str]:
+        """The names of the sources that take part."""
+        return {part[0] for part in (self.ticks, self.headlines) if part}
+
+
+def _simulated(choice: Choice, settings: Settings) -> Source:
+    market = Simulated(Market(symbols=settings.symbol_list, rate=choice.rate, seed=choice.seed))
+    return market if choice.ticks and choice.headlines else Part(market, Trade if choice.ticks else Story)
+
+
+def _replay(choice: Choice, _settings: Settings) -> Source:
+    given = {part[1] for part in (choice.ticks, choice.headlines) if part}
+    if len(given) == 1 and Path(folder := given.pop()).is_dir():
+        return Replay.of_folder(Path(folder))
+    ticks, headlines = (Path(part[1]) if part else None for part in (choice.ticks, choice.headlines))
+    return Replay(ticks, headlines)
+
+
+BUILDERS: dict[str, Callable[[Choice, Settings], Source]] = {"simulated": _simulated, "replay": _replay}
+
+
+@dataclass(frozen=True)
+class Part:
+    """A source reduced to its trades or to its stories; pulses and session ends stay."""
+
+    source: Source
+    kept: type[Trade] | type[Story]
+
+    @property
+    def name(self) -> str:
+        """The source's own name."""
+        return self.source.name
+
+    @property
+    def live(self) -> bool:
+        """Whether the source paces itself."""
+        return self.source.live
+
+    def events(self, resume_after: int = -1) -> Iterator[Event]:
+        """Yield the source's events without the other kind."""
+        dropped = Story if self.kept is Trade else Trade
+        return (event for event in self.source.events(resume_after) if not isinstance(event, dropped))
+
+
+def parse(text: str) -> tuple[str, str] | None:
+    """Return name and argument of `NAME[:ARG]`; None for `none`.
+
+    >>> parse("replay:tapes/june")
+    ('replay', 'tapes/june')
+    """
+    name, _, argument = text.partition(":")
+    if name == "none":
+        return None
+    if name not in BUILDERS:
+        raise SourceError(f"there is no source {name!r}; there are {', '.join(sorted(BUILDERS))} and none")
+    return name, argument
+
+
+def open_source(choice: Choice, settings: Settings) -> Source:
+    """Return the one source of `choice`.
+
+    Raises
+    ------
+    SourceError
+        Nothing was chosen, the parts cannot share a clock, or the source cannot be opened.
+    """
+    if not choice.names:
+        raise SourceError("ticks and headlines cannot both be none")
+    if len(choice.names) > 1:
+        raise SourceError(f"{' and '.join(sorted(choice.names))} cannot be mixed yet: take ticks and headlines from one source")
+    return BUILDERS[choice.names.pop()](choice, settings)

@@ -1,0 +1,146 @@
+"""From a source's events to messages: when minutes end, and who is late.
+
+Pure and deterministic: the clock is the greatest event time seen, so a tape gives the same messages at every speed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import singledispatchmethod
+
+from producers.base import Event, Pulse, SessionEnd, Story, Trade
+from streams.bus import Outgoing, outgoing
+from streams.clock import MINUTE_US, minute_start_us
+from streams.messages import Headline, Tick
+
+
+@dataclass(slots=True)
+class _Last:
+    """The newest trade of a symbol by (event_ts_us, seq), which a closing repeats."""
+
+    event_ts_us: int
+    seq: int
+    price: float
+
+
+class Closer:
+    """Turns events into records for `ticks` and `headlines`, and adds the closings.
+
+    A symbol is open from its first trade to the session's end. When the clock passes the end of a minute, one closing
+    goes out for each open symbol, and one to every partition of `headlines`, behind all that belongs to the minute.
+
+    Parameters
+    ----------
+    source : str
+        Name for the messages' `source`.
+    partitions : int
+        How many partitions `headlines` has.
+    """
+
+    def __init__(self, source: str, partitions: int) -> None:
+        self._source = source
+        self._partitions = partitions
+        self._clock_ts_us = 0
+        self._minute_us = 0
+        self._open: dict[str, _Last] = {}
+
+    @property
+    def clock_ts_us(self) -> int:
+        """The producer's clock, microseconds UTC of event time."""
+        return self._clock_ts_us
+
+    @property
+    def open_symbols(self) -> frozenset[str]:
+        """The symbols whose minutes are being closed now."""
+        return frozenset(self._open)
+
+    def records(self, event: Event) -> Iterator[Outgoing]:
+        """Yield what `event` causes, closings of the minutes that it ends first."""
+        if not isinstance(event, SessionEnd):
+            self._clock_ts_us = max(self._clock_ts_us, event.event_ts_us)
+            yield from self._close_until(minute_start_us(self._clock_ts_us))
+        yield from self._on(event)
+
+    @singledispatchmethod
+    def _on(self, event: Event) -> Iterator[Outgoing]:
+        raise TypeError(event)
+
+    @_on.register
+    def _(self, event: Pulse) -> Iterator[Outgoing]:
+        return iter(())
+
+    @_on.register
+    def _(self, event: SessionEnd) -> Iterator[Outgoing]:
+        yield from self._close_until(minute_start_us(event.event_ts_us) + MINUTE_US)
+        self._open.clear()
+
+    @_on.register
+    def _(self, event: Story) -> Iterator[Outgoing]:
+        headline = Headline(
+            event_ts_us=event.event_ts_us,
+            clock_ts_us=self._clock_ts_us,
+            id=event.id,
+            symbols=list(event.symbols),
+            text=event.text,
+            source=self._source,
+            url=event.url,
+        )
+        yield outgoing("headlines", event.id, headline)
+
+    @_on.register
+    def _(self, event: Trade) -> Iterator[Outgoing]:
+        tick = Tick(
+            event_ts_us=event.event_ts_us,
+            clock_ts_us=self._clock_ts_us,
+            symbol=event.symbol,
+            price=event.price,
+            size=event.size,
+            source=self._source,
+            seq=event.seq,
+            late=minute_start_us(event.event_ts_us) < self._minute_us,
+        )
+        self._remember(event)
+        yield outgoing("ticks", event.symbol, tick)
+
+    def _remember(self, trade: Trade) -> None:
+        last = self._open.get(trade.symbol)
+        usable = trade.price > 0  # NaN and impossible prices are the engine's to refuse, not ours to repeat
+        if usable and (last is None or (trade.event_ts_us, trade.seq) > (last.event_ts_us, last.seq)):
+            self._open[trade.symbol] = _Last(trade.event_ts_us, trade.seq, trade.price)
+
+    def _close_until(self, minute_us: int) -> Iterator[Outgoing]:
+        """Yield the closings of all minutes before `minute_us` that are still open."""
+        while self._open and self._minute_us < minute_us:
+            self._minute_us += MINUTE_US
+            yield from self._closings(self._minute_us)
+        self._minute_us = max(self._minute_us, minute_us)
+
+    def _closings(self, boundary_us: int) -> Iterator[Outgoing]:
+        for symbol, last in self._open.items():
+            closing = Tick(
+                event_ts_us=last.event_ts_us,
+                clock_ts_us=boundary_us,
+                symbol=symbol,
+                price=last.price,
+                size=0,
+                source=self._source,
+                seq=last.seq,
+                closes=True,
+            )
+            yield outgoing("ticks", symbol, closing)
+        for partition in range(self._partitions):
+            yield self._headline_closing(boundary_us, partition)
+
+    def _headline_closing(self, boundary_us: int, partition: int) -> Outgoing:
+        closing = Headline(
+            event_ts_us=boundary_us - 1,
+            clock_ts_us=boundary_us,
+            id=f"closing-{boundary_us}-{partition}",
+            symbols=sorted(self._open),
+            text="",
+            source=self._source,
+            closes=True,
+            partitions=self._partitions,
+        )
+        return outgoing("headlines", closing.id, closing)._replace(partition=partition)

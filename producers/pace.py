@@ -1,0 +1,99 @@
+"""How fast a tape runs: by its own clock, times a speed, or as fast as the pipeline makes rows final."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from streams import bus, codec
+from streams.clock import MINUTE_US, SECOND_US, minute_start_us
+from streams.errors import BadMessage
+from streams.messages import Features
+from streams.settings import Settings
+
+MAX_AHEAD_US = 10 * MINUTE_US
+
+
+class Pace(Protocol):
+    """Called before each event is sent; blocks until it may be."""
+
+    def wait(self, clock_ts_us: int, open_symbols: frozenset[str]) -> None:
+        """Block until an event at `clock_ts_us` may go out."""
+
+
+class Unpaced:
+    """A live source paces itself."""
+
+    def wait(self, clock_ts_us: int, open_symbols: frozenset[str]) -> None:
+        """Return at once."""
+
+
+class AtSpeed:
+    """The tape's clock times `speed`; time in which no symbol is open is skipped, not waited for."""
+
+    def __init__(
+        self, speed: float, sleep: Callable[[float], None] = time.sleep, now: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._speed = speed
+        self._sleep = sleep
+        self._now = now
+        self._due_s: float | None = None
+        self._clock_ts_us = 0
+
+    def wait(self, clock_ts_us: int, open_symbols: frozenset[str]) -> None:
+        """Sleep until the tape's clock, sped up, reaches `clock_ts_us`."""
+        passed_s = (clock_ts_us - self._clock_ts_us) / SECOND_US / self._speed
+        if self._due_s is None or not open_symbols:
+            self._due_s = self._now()
+        else:
+            self._due_s += max(0.0, passed_s)
+            self._sleep(max(0.0, self._due_s - self._now()))
+        self._clock_ts_us = max(clock_ts_us, self._clock_ts_us)
+
+
+class BehindFinals:
+    """As fast as possible, but at most `MAX_AHEAD_US` of event time ahead of the slowest open symbol's last final row.
+
+    It follows `features` on a thread of its own. So neither lateness nor memory of any stage depends on the speed.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._final_us: dict[str, int] = {}
+        self._opened_us: dict[str, int] = {}
+        self._changed = threading.Condition()
+        threading.Thread(target=self._follow, args=(settings,), daemon=True, name="finals").start()
+
+    def wait(self, clock_ts_us: int, open_symbols: frozenset[str]) -> None:
+        """Block while `clock_ts_us` is too far ahead of the final rows."""
+        minute_us = minute_start_us(clock_ts_us)
+        self._opened_us = {symbol: self._opened_us.get(symbol, minute_us) for symbol in open_symbols}
+        with self._changed:
+            self._changed.wait_for(lambda: minute_us - self._slowest_us(minute_us) <= MAX_AHEAD_US)
+
+    def _slowest_us(self, minute_us: int) -> int:
+        reached = (max(opened, self._final_us.get(symbol, 0)) for symbol, opened in self._opened_us.items())
+        return min(reached, default=minute_us)
+
+    def _follow(self, settings: Settings) -> None:
+        for records in bus.follow(settings, "features", stop=lambda: False):
+            finals = [row for record in records if b'"final":true' in (record.value or b"") and (row := _row(record))]
+            with self._changed:
+                for row in finals:
+                    self._final_us[row.symbol] = max(row.minute_ts_us, self._final_us.get(row.symbol, 0))
+                self._changed.notify_all()
+
+
+def _row(record: bus.Record) -> Features | None:
+    try:
+        return codec.decode(Features, record.value)
+    except BadMessage:
+        return None  # the forecaster dead-letters it
+
+
+def pace_of(live: bool, speed: str, settings: Settings) -> Pace:
+    """Return the pace for a source and the words of `--speed` (a number, or max)."""
+    if live:
+        return Unpaced()
+    return BehindFinals(settings) if speed == "max" else AtSpeed(float(speed))

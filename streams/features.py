@@ -1,0 +1,256 @@
+"""The one definition of the features: DataFrame of ticks and sentiment in, DataFrame of minute rows out.
+
+The same functions run in Spark's real-time mode, in micro-batches and over a batch of history, so batch equals stream.
+
+How rolling features come out of ONE aggregation
+------------------------------------------------
+A row of symbol S and minute m depends on the ticks of minutes m-20 .. m and on the sentiment of minutes m-59 .. m. Each
+input is therefore copied to every minute that it touches (a *contribution*, with its `lag` in minutes), and
+contributions are grouped by (symbol, minute). To keep that cheap a trade goes to its own minute only (lag 0); the
+*closing* that ends a minute goes to lags 0 .. 20 and carries the minute's last price; a trade that its producer knows to
+be late goes to lags 0 .. 20 itself.
+
+`c[k]`, the close k minutes ago, is the price with the greatest (event_ts_us, seq) among contributions of lag k and
+more, so a carried price is revised by a late trade too. Whether there was a bar k minutes ago is bit k of a mask, so
+session gaps leave no false bars.
+
+Order and ties: trades of a symbol are ordered by (event_ts_us, seq). Sizes and scores are summed as scaled integers,
+because a float sum depends on its order. `revision` counts a row's contributions: it grows with each and ends the same
+in whatever order they came.
+"""
+
+from __future__ import annotations
+
+from functools import reduce
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from streams.clock import MINUTE_US, SECOND_US
+from streams.messages import MAX_TS_US
+from streams.settings import Settings
+
+BARS = 21
+SENTIMENT_MINUTES = 60
+SIZE_SCALE = 100_000_000  # one satoshi
+SCORE_SCALE = 1_000_000_000
+# 59 minutes is the longest lag, 10 the default lateness; the rest is slack. It only evicts state: what is too late was
+# taken out before, by `tick_reason`.
+WATERMARK = "75 minutes"
+
+TICK_SCHEMA = (
+    "v int, event_ts_us long, clock_ts_us long, symbol string, price double, size double, source string, seq long, "
+    "closes boolean, late boolean, corrupt string"
+)
+SENTIMENT_SCHEMA = (
+    "v int, event_ts_us long, clock_ts_us long, headline_id string, symbol string, model_id string, p_positive double, "
+    "p_negative double, p_neutral double, score double, closes boolean, partition int, partitions int, corrupt string"
+)
+_JSON = {"mode": "PERMISSIVE", "columnNameOfCorruptRecord": "corrupt"}
+
+
+def parse(raw: DataFrame, schema: str) -> DataFrame:
+    """Return the fields of `schema`, decoded from `raw`'s values, beside `raw`'s own columns as `record_*`.
+
+    Parameters
+    ----------
+    raw : DataFrame
+        With the columns of Spark's Kafka source: key, value, topic, partition, offset, timestamp.
+    schema : str
+        `TICK_SCHEMA` or `SENTIMENT_SCHEMA`; its last column holds what could not be decoded.
+    """
+    decoded = F.from_json(F.col("value").cast("string"), schema, _JSON)
+    own = [F.col(name).alias(f"record_{name}") for name in raw.columns]
+    return raw.select(*own, decoded.alias("json")).select(*[f"record_{name}" for name in raw.columns], "json.*")
+
+
+def _within(column: str, end: float) -> Column:
+    """Return whether a number is from 0 to below `end`; Spark takes NaN for greater than every number."""
+    return (F.col(column) >= 0) & (F.col(column) < end)
+
+
+def _missing(*columns: str) -> Column:
+    return reduce(Column.__or__, [F.col(column).isNull() for column in columns])
+
+
+def _contract_reason(required: tuple[str, ...]) -> Column:
+    """Return why a decoded message breaks the contract, in the order in which `streams/codec.py` would say it."""
+    return (
+        F.when(F.col("record_value").isNull(), "no_value")
+        .when(~F.is_valid_utf8(F.col("record_value").cast("string")), "not_json")
+        .when(F.col("corrupt").isNotNull(), "not_json")
+        .when(F.coalesce(F.col("v"), F.lit(1)) != 1, "contract: unknown version")
+        .when(_missing(*required), "contract: a required field is missing")
+        .when(~F.col("event_ts_us").between(0, MAX_TS_US), "contract: event_ts_us out of range")
+        .when(~F.col("clock_ts_us").between(0, MAX_TS_US), "contract: clock_ts_us out of range")
+        .when(~F.length("symbol").between(1, 32), "contract: symbol must have 1 to 32 characters")
+    )
+
+
+def _timing_reason(settings: Settings) -> Column:
+    ahead = F.col("event_ts_us") - F.col("clock_ts_us")
+    return F.when(ahead > settings.future_s * SECOND_US, "from_the_future").when(
+        ~F.coalesce("closes", F.lit(False)) & (-ahead > settings.lateness_min * MINUTE_US), "too_late"
+    )
+
+
+def tick_reason(settings: Settings) -> Column:
+    """Return why a decoded tick goes to `dead_letters`; null for a good one.
+
+    The feature engine takes the rows where this is null and the archive dead-letters the others: one predicate, nothing lost.
+    """
+    return F.coalesce(
+        _contract_reason(("event_ts_us", "clock_ts_us", "symbol", "price", "size", "source", "seq")),
+        F.when(~_within("price", 1e12) | (F.col("price") == 0), "contract: price must be a number above 0 and below 1e12")
+        .when(~_within("size", 1e9), "contract: size must be a number from 0 to below 1e9")
+        .when(~F.length("source").between(1, 256), "contract: source must have 1 to 256 characters")
+        .when(F.col("seq") < 0, "contract: seq must not be negative"),
+        _timing_reason(settings),
+    )
+
+
+def sentiment_reason(settings: Settings) -> Column:
+    """Return why a decoded sentiment goes to `dead_letters`; null for a good one."""
+    closing = F.coalesce("closes", F.lit(False))
+    return F.coalesce(
+        _contract_reason(("event_ts_us", "clock_ts_us", "headline_id", "symbol", "model_id")),
+        F.when(~closing & ~F.coalesce(F.col("score").between(-1, 1), F.lit(False)), "contract: score must be from -1 to 1")
+        .when(closing & ~F.coalesce(F.col("partitions").between(1, 62), F.lit(False)), "contract: partitions must be 1 to 62")
+        .when(closing & ~F.col("partition").between(0, 61), "contract: partition must be 0 to 61"),
+        _timing_reason(settings),
+    )
+
+
+def _minute_us() -> Column:
+    """Return the start of the minute that an input belongs to; a closing belongs to the minute that it ends."""
+    at = F.when(F.col("closes"), F.col("clock_ts_us") - MINUTE_US).otherwise(F.col("event_ts_us"))
+    return at - at % MINUTE_US
+
+
+def _exploded(inputs: DataFrame, last_lag: Column) -> DataFrame:
+    lagged = inputs.withColumn("lag", F.explode(F.sequence(F.lit(0), last_lag)))
+    return lagged.withColumn("minute", F.timestamp_micros(F.col("minute_us") + F.col("lag") * MINUTE_US))
+
+
+def _tick_contributions(ticks: DataFrame) -> DataFrame:
+    flags = {name: F.coalesce(name, F.lit(False)) for name in ("closes", "late")}
+    marked = ticks.withColumns(flags).withColumn("minute_us", _minute_us())
+    spread = F.when(F.col("closes") | F.col("late"), BARS - 1).otherwise(0)
+    return _exploded(marked, spread).select(
+        "symbol",
+        "minute",
+        "lag",
+        F.when(F.col("closes"), "close").otherwise("trade").alias("kind"),
+        F.struct("event_ts_us", "seq").alias("order"),
+        "price",
+        F.round(F.col("size") * SIZE_SCALE).cast("long").alias("amount"),
+        F.lit(0).alias("partition"),
+        F.lit(0).alias("partitions"),
+        "record_timestamp",
+    )
+
+
+def _sentiment_contributions(sentiment: DataFrame) -> DataFrame:
+    marked = sentiment.withColumn("closes", F.coalesce("closes", F.lit(False))).withColumn("minute_us", _minute_us())
+    spread = F.when(F.col("closes"), 0).otherwise(SENTIMENT_MINUTES - 1)
+    return _exploded(marked, spread).select(
+        "symbol",
+        "minute",
+        "lag",
+        F.when(F.col("closes"), "sentiment_close").otherwise("sentiment").alias("kind"),
+        F.lit(None).cast("struct<event_ts_us: bigint, seq: bigint>").alias("order"),
+        F.lit(None).cast("double").alias("price"),
+        F.round(F.col("score") * SCORE_SCALE).cast("long").alias("amount"),
+        F.coalesce("partition", F.lit(0)).alias("partition"),
+        F.coalesce("partitions", F.lit(0)).alias("partitions"),
+        "record_timestamp",
+    )
+
+
+def _only(kind: str, column: Column | str, lag: int | None = 0) -> Column:
+    here = F.col("kind") == kind
+    return F.when(here if lag is None else here & (F.col("lag") == lag), F.col(column) if isinstance(column, str) else column)
+
+
+def _aggregates() -> list[Column]:
+    priced = F.col("price").isNotNull()
+    closes = [
+        F.max_by(F.when(F.col("lag") >= k, F.col("price")), F.when((F.col("lag") >= k) & priced, F.col("order")))
+        for k in range(BARS)
+    ]
+    return [
+        F.min_by(_only("trade", "price"), _only("trade", "order")).alias("first"),
+        F.max(_only("trade", "price")).alias("highest"),
+        F.min(_only("trade", "price")).alias("lowest"),
+        F.try_sum(_only("trade", "amount")).alias("amount"),
+        F.count(_only("trade", "price")).alias("n_ticks"),
+        F.max(F.col("order.event_ts_us")).alias("last_event_ts_us"),
+        F.bit_or(F.when(priced, F.expr("shiftleft(1, lag)"))).alias("bars"),
+        F.count(_only("close", "price")).alias("closings"),
+        F.try_sum(_only("sentiment", "amount", None)).alias("score_sum"),
+        F.count(_only("sentiment", "amount", None)).alias("sent_n"),
+        F.bit_or(_only("sentiment_close", F.expr("shiftleft(1L, partition)"))).alias("heard"),
+        F.max(_only("sentiment_close", "partitions")).alias("expected"),
+        F.count(F.lit(1)).alias("revision"),
+        F.max("record_timestamp").alias("ingest"),
+        *[close.alias(f"c{k}") for k, close in enumerate(closes)],
+    ]
+
+
+def _has_bar(k: int) -> Column:
+    return F.expr(f"bars & {1 << k}") != 0
+
+
+def _bars(n: int) -> Column:
+    return F.bit_count(F.expr(f"bars & {(1 << n) - 1}"))
+
+
+def _mean(n: int) -> Column:
+    terms = [F.when(_has_bar(k), F.col(f"c{k}")).otherwise(0.0) for k in range(n)]
+    return reduce(Column.__add__, terms) / _bars(n)
+
+
+def _rows(grouped: DataFrame) -> DataFrame:
+    heard_all = F.coalesce(F.col("heard") == F.expr("shiftleft(1L, expected) - 1"), F.lit(False))
+    return grouped.where(_has_bar(0)).select(
+        F.lit(1).alias("v"),
+        F.unix_micros("minute").alias("minute_ts_us"),
+        "symbol",
+        F.coalesce("first", "c0").alias("open"),
+        F.coalesce("highest", "c0").alias("high"),
+        F.coalesce("lowest", "c0").alias("low"),
+        F.col("c0").alias("close"),
+        (F.coalesce("amount", F.lit(0)) / SIZE_SCALE).alias("volume"),
+        "n_ticks",
+        _mean(7).alias("ma7"),
+        _mean(BARS).alias("ma21"),
+        _bars(7).alias("bars7"),
+        _bars(BARS).alias("bars21"),
+        "last_event_ts_us",
+        "revision",
+        ((F.col("closings") > 0) & heard_all).alias("final"),
+        (F.col("n_ticks") == 0).alias("flat"),
+        F.when(_has_bar(1), F.col("c0") / F.col("c1") - 1).alias("ret"),
+        F.when(F.col("sent_n") > 0, F.col("score_sum") / SCORE_SCALE / F.col("sent_n")).alias("sent_mean"),
+        "sent_n",
+        F.lit(True).alias("sentiment_complete"),
+        "ingest",
+    )
+
+
+def features(ticks: DataFrame, sentiment: DataFrame) -> DataFrame:
+    """Return the minute rows of good ticks and good sentiment.
+
+    Parameters
+    ----------
+    ticks, sentiment : DataFrame
+        Fields of :class:`streams.messages.Tick` and :class:`streams.messages.Sentiment`, and `record_timestamp`
+        (when the broker had the record). Bounded or streaming.
+
+    Returns
+    -------
+    DataFrame
+        Fields of :class:`streams.messages.Features`, and `ingest`: the newest `record_timestamp` behind the row.
+    """
+    inputs = _tick_contributions(ticks).unionByName(_sentiment_contributions(sentiment))
+    return _rows(inputs.withWatermark("minute", WATERMARK).groupBy("symbol", "minute").agg(*_aggregates()))

@@ -1,0 +1,62 @@
+"""Runs one Spark query as a process: until it is asked to stop, or fails, saying on `events` how it is."""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from pyspark.sql import SparkSession
+from pyspark.sql.streaming.query import StreamingQuery
+
+from streams import bus, spark
+from streams.messages import State
+from streams.settings import Settings
+
+STATUS_INTERVAL_S = 1.0
+
+
+def run(  # noqa: PLR0913 - a process is its name, its query, and what Spark needs to run it
+    role: str,
+    settings: Settings,
+    start: Callable[[SparkSession, Settings], StreamingQuery],
+    *,
+    slots: int,
+    jars: list[Path],
+    options: Mapping[str, str],
+) -> None:
+    """Start the query of `role` and keep it until SIGTERM or SIGINT; raise what made it fail."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    bus.ensure_topics(settings)
+    status = bus.StatusReporter(settings, role)
+    status.say("starting")
+    session = spark.session(settings, slots, jars, options)
+    query = start(session, settings)
+    while query.isActive and not stop.wait(STATUS_INTERVAL_S):
+        status.say(_state(query), settings.engine, read_so_far(query, settings))
+    failure = None if stop.is_set() else query.exception()
+    query.stop()
+    session.stop()
+    status.say("failed" if failure else "done", str(failure or "").split("\n")[0])
+    status.flush()
+    if failure is not None:
+        raise failure
+
+
+def _state(query: StreamingQuery) -> State:
+    """Return `ready` once the query has begun to process; before that Spark is still planning."""
+    begun = query.status["isTriggerActive"] and query.status["message"].startswith("Processing")
+    return "ready" if begun or query.lastProgress is not None else "starting"
+
+
+def read_so_far(query: StreamingQuery, settings: Settings) -> dict[str, int]:
+    """Return, for each input topic, the sum of the offsets up to which the query has finished."""
+    progress = query.lastProgress
+    if progress is None:
+        return {}
+    ends = [json.loads(source["endOffset"] or "{}") for source in json.loads(progress.json)["sources"]]
+    return {settings.bare_topic(topic): sum(places.values()) for end in ends for topic, places in end.items()}
