@@ -1,0 +1,127 @@
+"""Minute bars of one symbol to the scale-free numbers that a model sees: one function for training and serving.
+
+Nothing here depends on the level of the price, of the volatility or of the volume, so that a model trained on one market can
+be asked about another. Nothing looks outside the window, and all of it is known when its last minute is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streams.messages import Features
+
+Array = NDArray[np.float64]
+
+WINDOW = 50  # minutes that a full window holds
+FEATURE_VERSION = 1  # raise it with every change of FEATURES or of what one of them means: older models are then refused
+RAW = ("open", "high", "low", "close", "volume", "ma7", "ma21", "sent_mean", "sent_n", "flat")
+FEATURES = ("ret", "body", "range", "ma7", "ma21", "volume", "sentiment", "news", "sentiment_n", "flat")
+
+DECAY = 0.94  # RiskMetrics' lambda
+SIGMA_FLOOR = 1e-5  # a tenth of a basis point a minute: a halted symbol must not divide by zero
+PRIOR_SIGMA = 5e-4  # 5 basis points a minute is about 16 % a year of US sessions
+PRIOR_BARS = 4.0  # how many returns the prior is worth before the first one; it fades to none in a full window
+CLIP = 10.0  # in volatilities; beyond that a row says "a jump" and no more
+
+
+def raw_row(row: Features) -> tuple[float, ...]:
+    """Return the fields of `row` named in :data:`RAW`; no sentiment counts as neutral."""
+    sentiment = 0.0 if row.sent_mean is None else row.sent_mean
+    bar = (row.open, row.high, row.low, row.close, row.volume)
+    return (*bar, row.ma7, row.ma21, sentiment, float(row.sent_n), float(row.flat))
+
+
+def ewma_sigma(returns: Array) -> Array:
+    """Return the volatility of one minute, [N], from log returns [N, n], oldest first, n >= 0.
+
+    The exponentially weighted mean of squared returns, with a prior of :data:`PRIOR_SIGMA` that weighs as much as
+    :data:`PRIOR_BARS` returns before the first one and nothing in a full window.
+    """
+    n = returns.shape[1]
+    weights = DECAY ** np.arange(n - 1, -1, -1, dtype=np.float64)
+    prior = PRIOR_BARS * max(0.0, 1.0 - n / (WINDOW - 1))
+    variance = ((returns * returns * weights).sum(axis=1) + prior * PRIOR_SIGMA**2) / (weights.sum() + prior)
+    sigma: Array = np.maximum(np.sqrt(variance), SIGMA_FLOOR)
+    return sigma
+
+
+@dataclass(frozen=True)
+class Windows:
+    """N windows of T consecutive minutes, 1 <= T <= 50, that a forecaster answers in one call.
+
+    Parameters
+    ----------
+    rows : Array
+        [N, T, len(RAW)], oldest minute first.
+    """
+
+    rows: Array
+
+    @classmethod
+    def stack(cls, windows: Sequence[Sequence[tuple[float, ...]]]) -> Windows:
+        """Return windows of equal length, each a sequence of :func:`raw_row`, as one batch."""
+        return cls(np.array(windows, dtype=np.float64))
+
+    def __len__(self) -> int:
+        return int(self.rows.shape[0])
+
+    @property
+    def bars(self) -> int:
+        """T, the minutes of each window."""
+        return int(self.rows.shape[1])
+
+    def take(self, index: Any) -> Windows:
+        """Return the windows that the numpy index `index` selects."""
+        return Windows(self.rows[index])
+
+    def raw(self, name: str) -> Array:
+        """Return one field of all rows, [N, T]."""
+        column: Array = self.rows[:, :, RAW.index(name)]
+        return column
+
+    @cached_property
+    def returns(self) -> Array:
+        """Log returns within the window, [N, T - 1]."""
+        return np.diff(np.log(self.raw("close")), axis=1)
+
+    @cached_property
+    def sigma(self) -> Array:
+        """Volatility of one minute at the window's end, [N], log-return units."""
+        return ewma_sigma(self.returns)
+
+    @cached_property
+    def features(self) -> NDArray[np.float32]:
+        """What a model sees, [N, T, len(FEATURES)], in the order of :data:`FEATURES`."""
+        columns = (*self._prices(), self._volume(), *self._sentiment(), self.raw("flat"))
+        return np.stack(columns, axis=2).astype(np.float32)
+
+    def _prices(self) -> tuple[Array, ...]:
+        close = self.raw("close")
+        first_unknown = np.pad(self.returns, ((0, 0), (1, 0)))
+        ratios = [np.log(close / self.raw("open")), np.log(self.raw("high") / self.raw("low"))]
+        ratios += [np.log(close / self.raw("ma7")), np.log(close / self.raw("ma21"))]
+        scale = self.sigma[:, None]
+        return tuple(np.clip(ratio / scale, -CLIP, CLIP) for ratio in (first_unknown, *ratios))
+
+    def _volume(self) -> Array:
+        volume = self.raw("volume")
+        mean = volume.mean(axis=1, keepdims=True)
+        share: Array = np.log1p(volume / np.where(mean > 0, mean, 1.0))
+        return share
+
+    def _sentiment(self) -> tuple[Array, ...]:
+        mean, count = self.raw("sent_mean"), self.raw("sent_n")
+        total = mean * count
+        news = np.diff(total, axis=1, prepend=total[:, :1])  # a headline came, or left the last 60 minutes
+        return mean, np.clip(news, -CLIP, CLIP), np.log1p(count)
+
+    def hashes(self) -> list[str]:
+        """Return a short checksum of what a model sees of each window."""
+        return [hashlib.sha256(window.tobytes()).hexdigest()[:16] for window in self.features]

@@ -1,0 +1,163 @@
+"""The model store: one folder a model, written whole or not at all, checked before use, announced on `models`.
+
+    HOME/models/NAME/MODEL_ID/model.onnx    what is served; its sha256 names the model
+                              model.keras   what training can go on from
+                              meta.json     a `ModelCard`
+
+Nothing in it is ever unpickled: an ONNX graph and JSON are all that a server reads.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import shutil
+import uuid
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import unquote, urlparse
+
+import msgspec
+from kafka import KafkaProducer
+
+from streams import bus
+from streams.errors import ModelError
+from streams.messages import ModelAnnouncement
+from streams.settings import Settings
+
+SERVED = "model.onnx"
+CARD = "meta.json"
+
+
+class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known about a model; `meta.json`.
+
+    `scaler` tells, for each feature, the mean and the standard deviation of the training part; the graph holds them too
+    and applies them. `files` has the sha256 of each file beside the card.
+    """
+
+    name: str
+    feature_version: int
+    features: tuple[str, ...]
+    window: int
+    horizons_min: tuple[int, ...]
+    quantiles: tuple[str, ...]
+    data_cutoff_ts_us: int
+    seed: int
+    scaler: dict[str, tuple[float, float]] = {}
+    metrics: dict[str, float] = {}
+    model_id: str = ""
+    files: dict[str, str] = {}
+
+
+class StoredModel(NamedTuple):
+    """A model of the store whose files are as its card says."""
+
+    folder: Path
+    card: ModelCard
+
+    @property
+    def served(self) -> Path:
+        """The graph to serve."""
+        return self.folder / SERVED
+
+    @property
+    def sha256(self) -> str:
+        """Checksum of the graph."""
+        return self.card.files[SERVED]
+
+    def announcement(self, *, promoted: bool, reason: str) -> ModelAnnouncement:
+        """Return the message that tells everybody of this model."""
+        return ModelAnnouncement(
+            name=self.card.name,
+            model_id=self.card.model_id,
+            uri=self.folder.resolve().as_uri(),
+            sha256=self.sha256,
+            promoted=promoted,
+            reason=reason,
+            metrics=self.card.metrics,
+            data_cutoff_ts_us=self.card.data_cutoff_ts_us,
+        )
+
+
+def checksum(path: Path) -> str:
+    """Return the sha256 of the file at `path`, hexadecimal."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def save(settings: Settings, card: ModelCard, prefix: str, source: Path) -> StoredModel:
+    """Store a model and return it; its id is `prefix`, a dash, and the start of its graph's checksum.
+
+    Parameters
+    ----------
+    card : ModelCard
+        Without `model_id` and `files`, which are filled in here.
+    source : Path
+        A folder with `model.onnx` and whatever else belongs to the model; it is copied.
+    """
+    place = settings.home / "models" / card.name
+    place.mkdir(parents=True, exist_ok=True)
+    work = place / f".unfinished-{uuid.uuid4().hex}"
+    try:
+        shutil.copytree(source, work)
+        files = {path.name: checksum(path) for path in sorted(work.iterdir())}
+        card = msgspec.structs.replace(card, model_id=f"{prefix}-{files[SERVED][:8]}", files=files)
+        (work / CARD).write_bytes(msgspec.json.format(msgspec.json.encode(card)))
+        return StoredModel(_settle(work, place / card.model_id), card)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _settle(work: Path, final: Path) -> Path:
+    if not final.exists():
+        return work.rename(final)
+    for path in sorted(work.iterdir(), key=lambda path: path.name == CARD):  # the same graph again; its card goes last
+        path.replace(final / path.name)
+    return final
+
+
+def newest(settings: Settings, name: str) -> StoredModel | None:
+    """Return the model called `name` that was stored last and is whole, or None where there is none."""
+    folders = (card.parent for card in (settings.home / "models" / name).glob(f"*/{CARD}"))
+    for folder in sorted(folders, key=lambda place: (place / CARD).stat().st_mtime_ns, reverse=True):
+        with contextlib.suppress(ModelError):
+            return load(folder.resolve().as_uri(), checksum(folder / SERVED))
+    return None
+
+
+def load(uri: str, sha256: str) -> StoredModel:
+    """Return the model at `uri` after checking every file of it.
+
+    Raises
+    ------
+    ModelError
+        A file is missing, its checksum is another, or the card cannot be read.
+    """
+    folder = Path(unquote(urlparse(uri).path))
+    card = _card(folder)
+    if card.files.get(SERVED) != sha256:
+        raise ModelError(f"the model at {folder} is not the one announced (sha256 {sha256[:8]}…); train or promote again")
+    for name, expected in card.files.items():
+        _check(folder / name, expected)
+    return StoredModel(folder, card)
+
+
+def _card(folder: Path) -> ModelCard:
+    try:
+        return msgspec.json.decode((folder / CARD).read_bytes(), type=ModelCard)
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise ModelError(f"the model at {folder} has no readable {CARD} ({error}); train again") from error
+
+
+def _check(path: Path, expected: str) -> None:
+    try:
+        found = checksum(path)
+    except OSError as error:
+        raise ModelError(f"the model's file {path} cannot be read ({error}); train again") from error
+    if found != expected:
+        raise ModelError(f"the model's file {path} is damaged: its sha256 is not the one on its card; train again")
+
+
+def announce(settings: Settings, announcement: ModelAnnouncement, client: KafkaProducer) -> None:
+    """Publish `announcement` on `models` and wait until the broker has it."""
+    bus.send_all(client, settings, [bus.outgoing("models", announcement.name, announcement)])

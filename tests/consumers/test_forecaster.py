@@ -1,0 +1,218 @@
+"""The handler: feature records in, forecasts out."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from consumers.forecaster import ForecastHandler, make_follower, make_handler
+from models import registry
+from models.forecaster.base import HORIZONS_MIN, Forecaster
+from models.forecaster.onnx_model import OnnxForecaster
+from streams import bus, codec, settings
+from streams.bus import INGEST_HEADER, Outgoing, Record
+from streams.clock import MINUTE_US
+from streams.messages import DeadLetter, Features, Forecast
+from streams.settings import Settings
+from tests.models.forecaster.samples import rows, stored_onnx
+
+CHAMPION = "lstm-"
+
+
+@pytest.fixture(scope="module")
+def champion(tmp_path_factory: pytest.TempPathFactory) -> OnnxForecaster:
+    home = tmp_path_factory.mktemp("store")
+    own = msgspec.structs.replace(settings.load({}), home=home)
+    return OnnxForecaster(stored_onnx(own, home / "made"))
+
+
+def handler(champion: Forecaster | None = None) -> ForecastHandler:
+    return ForecastHandler(lambda: champion)
+
+
+def records(some: Iterable[Features | bytes]) -> list[Record]:
+    return [
+        Record("features", 0, at, b"AAPL", row if isinstance(row, bytes) else codec.encode(row), 7, ((INGEST_HEADER, b"5"),))
+        for at, row in enumerate(some)
+    ]
+
+
+def forecasts(sent: Iterable[Outgoing]) -> list[Forecast]:
+    return [codec.decode(Forecast, out.value) for out in sent if out.topic == "forecasts"]
+
+
+def draft(row: Features, revision: int, close: float = 101.0) -> Features:
+    return msgspec.structs.replace(row, final=False, revision=revision, close=close, high=max(close, row.high))
+
+
+def test_each_final_row_gets_one_forecast_per_horizon_and_model(champion: OnnxForecaster) -> None:
+    market = [row for minute in zip(rows(60), rows(60, "MSFT", seed=2), strict=True) for row in minute]
+    sent = handler(champion).handle(records(market))
+    made = forecasts(sent)
+    assert len({one.forecast_id for one in made}) == len(made) == len(sent)
+    counts = Counter((one.symbol, one.role, one.horizon_min) for one in made)
+    for symbol in ("AAPL", "MSFT"):
+        for horizon_min in HORIZONS_MIN:
+            assert counts[symbol, "baseline", horizon_min] == 60
+            assert counts[symbol, "champion", horizon_min] == 11  # the 50th minute and after
+    assert not any(one.provisional for one in made)
+    assert {(one.data_cutoff_ts_us, one.model_id) for one in made if one.role == "champion"} == {(123, champion.model_id)}
+
+
+def test_the_headers_carry_the_times_of_ingest_and_of_the_features() -> None:
+    (first, *_) = handler().handle(records(rows(1)))
+    assert list(first.headers) == [(INGEST_HEADER, b"5"), ("featured_ts_us", b"7000")]
+    assert first.key == b"AAPL"
+
+
+def test_batches_do_not_matter_for_final_rows(champion: OnnxForecaster) -> None:
+    whole, pieces = handler(champion), handler(champion)
+    all_records = records(rows(70))
+    assert whole.handle(all_records) == [out for record in all_records for out in pieces.handle([record])]
+
+
+@pytest.mark.parametrize("cut", [0, 1, 30, 49, 55, 69])
+def test_a_restart_changes_nothing(champion: OnnxForecaster, cut: int) -> None:
+    market = rows(70)
+    market[40], market[43] = market[43], market[40]  # one overtakes, so some cuts fall where rows wait
+    market[54], market[56] = market[56], market[54]
+    all_records = records(market)
+    uninterrupted, before, after = handler(champion), handler(champion), handler(champion)
+    first = before.handle(all_records[:cut])
+    for record in all_records[:cut]:
+        after.restore(record)
+    assert first + after.handle(all_records[cut:]) == uninterrupted.handle(all_records)
+
+
+def test_a_handler_that_forgot_and_restored_is_as_new(champion: OnnxForecaster) -> None:
+    all_records = records(rows(60))
+    used = handler(champion)
+    expected = used.handle(all_records)
+    used.forget()
+    assert used.handle(all_records) == expected
+
+
+def test_rows_that_overtake_each_other_change_no_forecast(champion: OnnxForecaster) -> None:
+    market = rows(80)
+    chance = random.Random(3)  # noqa: S311
+    mixed = sorted(market, key=lambda row: row.minute_ts_us + chance.randrange(8) * MINUTE_US)
+    assert mixed != market
+    assert handler(champion).handle(records(mixed)) != []
+    expected, found = (forecasts(handler(champion).handle(records(some))) for some in (market, mixed))
+    assert found == expected
+
+
+def test_a_late_revision_changes_later_windows_but_is_not_forecast_again() -> None:
+    market = rows(30)
+    revised = msgspec.structs.replace(market[20], revision=11, close=market[20].close * 1.01, high=market[20].high * 1.02)
+    plain, late = handler(), handler()
+    plain.handle(records(market[:29]))
+    late.handle(records(market[:29]))
+    assert late.handle(records([revised, market[20]])) == []
+    (expected, *_), (found, *_) = (forecasts(one.handle(records([market[29]]))) for one in (plain, late))
+    assert found.forecast_id == expected.forecast_id
+    assert found.quantiles != expected.quantiles
+
+
+def test_a_window_never_spans_a_gap(champion: OnnxForecaster) -> None:
+    first = rows(60)
+    shift = 90 * 60 * MINUTE_US
+    second = [msgspec.structs.replace(row, minute_ts_us=row.minute_ts_us + shift) for row in rows(60)]
+    roles = Counter((one.as_of_ts_us, one.role) for one in forecasts(handler(champion).handle(records(first + second))))
+    assert sum(count for (_, role), count in roles.items() if role == "baseline") == 120 * 3
+    assert sum(count for (_, role), count in roles.items() if role == "champion") == 2 * 11 * 3
+    alone = forecasts(handler(champion).handle(records(second)))
+    again = handler(champion)
+    again.handle(records(first))
+    assert forecasts(again.handle(records(second))) == alone
+
+
+def test_a_short_gap_holds_nothing_back() -> None:
+    market = rows(30)
+    after = [
+        msgspec.structs.replace(row, minute_ts_us=row.minute_ts_us + 3 * MINUTE_US, bars21=min(21, 15 + at))
+        for at, row in enumerate(market[15:], start=1)
+    ]
+    for at, row in enumerate(after):  # in the last 21 minutes three had no bar, until they have gone by
+        after[at] = msgspec.structs.replace(row, bars21=min(21, 16 + at) - (3 if at + 16 + 3 > 21 else 0) if at < 20 else 21)
+    one = handler()
+    one.handle(records(market[:15]))
+    released = [len(one.handle([record])) for record in records(after)]
+    assert released == [3] * 15
+
+
+def test_a_start_in_the_middle_waits_for_nobody(champion: OnnxForecaster) -> None:
+    market = rows(90)[30:]
+    one = handler(champion)
+    assert [len(one.handle([record])) for record in records(market)] == [3] * 49 + [6] * 11
+
+
+def test_a_row_that_never_comes_delays_the_others_by_ten_minutes_at_most() -> None:
+    market = rows(40)
+    del market[25]
+    one = handler()
+    made = [len(one.handle([record])) // 3 for record in records(market)]
+    assert sum(made) == 39
+    assert made[:25] == [1] * 25
+    assert max(made) <= 11
+
+
+def test_provisional_forecasts_are_made_of_the_newest_row_only(champion: OnnxForecaster) -> None:
+    market, other = rows(51), rows(21, "MSFT", seed=2)
+    one = handler(champion)
+    one.handle(records(market[:50] + other[:20]))
+    drafts = [draft(market[50], revision) for revision in (1, 2, 3)]
+    made = forecasts(one.handle(records([*drafts, draft(other[20], 1), drafts[0]])))
+    assert [(item.symbol, item.role) for item in made] == [("AAPL", "baseline")] * 3 + [("AAPL", "champion")] * 3 + [
+        ("MSFT", "baseline")
+    ] * 3
+    assert {item.forecast_id.rsplit(":", 1)[1] for item in made if item.symbol == "AAPL"} == {"p3"}
+    assert all(item.provisional and item.last_price == 101.0 for item in made)
+
+
+def test_a_draft_that_its_final_row_has_overtaken_is_not_forecast() -> None:
+    market = rows(5)
+    one = handler()
+    made = forecasts(one.handle(records([*market[:4], draft(market[4], 1), market[4]])))
+    assert not any(item.provisional for item in made)
+    assert one.handle(records([draft(market[4], 2), draft(market[2], 20)])) == []
+
+
+def test_without_finals_the_drafts_fill_provisional_windows_and_no_final_one(champion: OnnxForecaster) -> None:
+    market = rows(60)
+    one = handler(champion)
+    one.handle(records(market[:50]))
+    for row in market[50:59]:
+        made = forecasts(one.handle(records([draft(row, 5, row.close)])))
+        assert [item.role for item in made] == ["baseline"] * 3 + ["champion"] * 3
+    finals = forecasts(one.handle(records(market[50:])))
+    expected = forecasts(handler(champion).handle(records(market)))
+    assert finals == expected[-len(finals) :]
+
+
+def test_unreadable_records_become_dead_letters_and_the_others_go_on() -> None:
+    good = rows(3)
+    nan = codec.encode(good[1]).replace(b'"volume":', b'"volume":NaN,"other":')
+    negative = codec.encode(msgspec.structs.replace(good[1], close=-1.0))
+    one = handler()
+    sent = one.handle(records([good[0], b"\xff", b"{}", nan, negative, good[1], good[2]]))
+    letters = [codec.decode(DeadLetter, out.value) for out in sent if out.topic == "dead_letters"]
+    assert [(letter.offset, letter.stage) for letter in letters] == [(at, "forecast") for at in range(1, 5)]
+    assert len(forecasts(sent)) == 9
+    one.restore(records([b"\xff"])[0])
+
+
+def test_the_announced_model_is_served_at_once(config: Settings, tmp_path: Path) -> None:
+    stored = stored_onnx(config, tmp_path / "made")
+    client = bus.producer(config)
+    registry.announce(config, stored.announcement(promoted=True, reason="test"), client)
+    client.close()
+    follower = make_follower()
+    made = forecasts(make_handler(config, follower).handle(records(rows(50))))
+    follower.stop()
+    assert [one.model_id for one in made if one.role == "champion"] == [stored.card.model_id] * 3
