@@ -21,9 +21,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -39,7 +41,7 @@ from streams.settings import Settings
 from streams.topics import DEAD_LETTER_BYTES
 
 REPORT_EVERY_S = 2.0
-STOP_WITHIN_S = 20.0  # a stop that takes longer hangs, on a dead broker for one
+STOP_WITHIN_S = 20.0  # Faust's threads do not stop without a broker: then the process ends itself, with exit code 1
 BACKLOG = 5_000  # records read ahead of the handler; bounds the largest batch
 CHATTY = ("faust", "mode", "aiokafka", "kafka")
 
@@ -58,13 +60,16 @@ def run(handler: Handler, settings: Settings) -> None:
     bus.ensure_topics(settings)
     reporter = bus.StatusReporter(settings, handler.name)
     reporter.say("starting")
+    hang = threading.Timer(STOP_WITHIN_S, os._exit, [1])
+    hang.daemon = True
     try:
-        asyncio.run(_Worker(handler, settings, reporter).live())
+        asyncio.run(_Worker(handler, settings, reporter).live(hang.start))
     except BaseException as error:
         reporter.say("failed", repr(error)[:500])
         raise
     finally:
         reporter.flush()
+        hang.cancel()
 
 
 def _log_to_stderr() -> None:
@@ -110,8 +115,8 @@ class _Worker:
         self._room = asyncio.Event()
         self._counts = {"in": 0, "out": 0, "dead": 0}
 
-    async def live(self) -> None:
-        """Run the app until a signal or a crash, and stop it."""
+    async def live(self, stopping: Callable[[], None]) -> None:
+        """Run the app until a signal or a crash, call `stopping`, and stop it."""
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -119,6 +124,7 @@ class _Worker:
         running = asyncio.create_task(self._start_and_wait())
         signalled = asyncio.create_task(stop.wait())
         await asyncio.wait({running, signalled}, return_when=asyncio.FIRST_COMPLETED)
+        stopping()
         await self._stop(running)
         signalled.cancel()
         await self._say("done")
@@ -144,8 +150,7 @@ class _Worker:
         await self._app.wait_until_stopped()
 
     async def _stop(self, running: asyncio.Task[None]) -> None:
-        async with asyncio.timeout(STOP_WITHIN_S):
-            await self._app.stop()
+        await self._app.stop()
         if self._app.crash_reason is not None:
             raise self._app.crash_reason
         if running.done():

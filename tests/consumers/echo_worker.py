@@ -1,7 +1,8 @@
 """A worker for tests: `python -m tests.consumers.echo_worker MODE LABEL`, settings from the environment.
 
-It copies `ticks` to `scores`. Mode `echo` copies bytes; `count` says how many inputs and outputs of its partition it
-remembers; `bomb` raises on the value `bomb` as long as the file `armed` is in its home.
+It answers each record of `ticks` on `scores`. Mode `echo` copies the bytes; `count` says how many inputs and outputs of
+its partition it remembers; `pair` reads `features` too and says LABEL; `large` writes dead letters of the size that the
+record asks for; `bomb` raises on the value `bomb` as long as the file `armed` is in its home.
 """
 
 from __future__ import annotations
@@ -76,6 +77,13 @@ class Pair(Echo):
         ]
 
 
+class Large(Echo):
+    """Writes dead letters of the size that each record asks for."""
+
+    def handle(self, records: Sequence[Record]) -> list[Outgoing]:
+        return [Outgoing("dead_letters", b"large", b"x" * int(record.value or b"")) for record in records]
+
+
 class Bomb(Echo):
     """Raises on one value while it is armed."""
 
@@ -92,6 +100,7 @@ def handler(mode: str, label: str, home: Path) -> Handler:
     modes: dict[str, Callable[[], Handler]] = {
         "echo": Echo,
         "count": Count,
+        "large": Large,
         "pair": lambda: Pair(label),
         "bomb": lambda: Bomb(home / "armed"),
     }

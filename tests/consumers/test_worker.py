@@ -170,6 +170,21 @@ def test_an_exception_ends_the_process_and_its_record_is_read_again(config: Sett
     eventually(lambda: [record.value for record in outputs(config)] == [b"bomb"])
 
 
+def test_what_the_broker_refuses_ends_the_process_and_is_not_committed(config: Settings, start: Start) -> None:
+    def sizes() -> list[int]:
+        return [len(record.value or b"") for record in bus.read_all(config, "dead_letters")]
+
+    client = bus.producer(config)
+    bus.send_all(client, config, [Outgoing("ticks", b"A", b"4000000")])
+    process = start("large")
+    eventually(lambda: sizes() == [4_000_000])
+    bus.send_all(client, config, [Outgoing("ticks", b"A", b"5000000")])
+    client.close()
+    assert process.wait(20) == 1
+    assert sizes() == [4_000_000]
+    assert start("large").wait(20) == 1, "the record was committed"
+
+
 def test_memory_is_restored_up_to_where_the_group_stands(config: Settings, start: Start) -> None:
     feed(config, range(700))
     first = start("count")
