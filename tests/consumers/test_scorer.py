@@ -239,6 +239,14 @@ def test_a_restart_anywhere_changes_no_score(seed: int, cut: int, repeated: int)
     assert by_series([*sent, *second.handle(past[committed:])]) == by_series(whole)
 
 
+def test_a_score_that_a_crash_repeated_counts_once() -> None:
+    sent = scores(ScoreHandler().handle(records(forecast(0), row(1))))
+    second = ScoreHandler()
+    for record in records(forecast(0), row(1), *sent, *sent):
+        second.restore(record)
+    assert [score.rolling_n for score in scores(second.handle(records(forecast(1), row(2))))] == [2]
+
+
 @settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 1_000), other=st.integers(0, 1_000))
 def test_scores_do_not_depend_on_how_the_topics_were_mixed(seed: int, other: int) -> None:
