@@ -236,6 +236,30 @@ def doctor(
         raise typer.Exit(0 if doctors.examine(config, out) else 1)
 
 
+bench_app = typer.Typer(no_args_is_help=True, help="Measure this machine on the whole pipeline.")
+app.add_typer(bench_app, name="bench")
+
+
+@bench_app.callback()
+def _bench() -> None:
+    """Keep `latency` a command of its own, though it is the only one yet."""
+
+
+@bench_app.command()
+def latency(
+    rate: Rate = 60.0,
+    seconds: Annotated[float, typer.Option(help="how long to measure, once everything runs")] = 120.0,
+    report: Annotated[Path | None, typer.Option("--json", "--report", help="write the figures here")] = None,
+) -> None:
+    """Time ticks on their way to features and to forecasts, every process running on this machine."""
+    from deploy import bench  # noqa: PLC0415 - the command line must answer --help at once
+
+    figures = bench.latency(configured(), rate, seconds, report, out)
+    if figures is None:
+        raise typer.Exit(1)
+    out.print(bench.latency_table(figures))
+
+
 def main() -> None:
     """Run the command; an error that a person can mend is one sentence on stderr and exit code 2."""
     threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True, name="parent").start()

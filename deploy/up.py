@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import time
 import webbrowser
 from dataclasses import dataclass
@@ -167,13 +168,12 @@ class Run:
 
 
 def broker_only(settings: Settings, port: int) -> None:
-    """Run the embedded broker in the foreground until SIGTERM or SIGINT, and when whoever started it is gone."""
+    """Run the embedded broker in the foreground until SIGTERM or SIGINT."""
     from deploy.local.broker import Broker  # noqa: PLC0415 - the other roles need none of it
 
     named = msgspec.structs.replace(settings, broker_port=port)
     broker = Broker(named, settings.home / "broker")
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: broker.stop())
     broker.start()
-    try:
-        broker.wait()
-    finally:
-        broker.stop()
+    broker.wait()

@@ -58,5 +58,5 @@ def read_so_far(query: StreamingQuery, settings: Settings) -> dict[str, int]:
     progress = query.lastProgress
     if progress is None:
         return {}
-    ends = [json.loads(source["endOffset"] or "{}") for source in json.loads(progress.json)["sources"]]
+    ends = [source["endOffset"] or {} for source in json.loads(progress.json)["sources"]]
     return {settings.bare_topic(topic): sum(places.values()) for end in ends for topic, places in end.items()}
