@@ -42,6 +42,10 @@ class SentimentHandler:
     def restore(self, record: Record) -> None:
         """Do nothing: the role has no state that outputs depend on."""
 
+    def describe(self) -> str:
+        """Return the id of the model that scores."""
+        return self._model.model_id
+
     def forget(self) -> None:
         """Do nothing: what a text means is the same for whoever reads it."""
 
@@ -64,9 +68,7 @@ class SentimentHandler:
             self._known.popitem(last=False)
         return found
 
-    def _answer(
-        self, record: Record, news: Headline | BadMessage, scored: dict[str, Probabilities | None]
-    ) -> Iterator[Outgoing]:
+    def _answer(self, record: Record, news: Headline | BadMessage, scored: dict[str, Probabilities | None]) -> Iterator[Outgoing]:
         if isinstance(news, BadMessage):
             yield bus.dead_letter(record, self.name, news)
         elif news.closes:

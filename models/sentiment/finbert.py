@@ -1,0 +1,150 @@
+"""FinBERT (`ProsusAI/finbert`, or any BERT classifier of positive, negative, neutral) through transformers and torch.
+
+`locate` finds the weights: a local folder, the hub's local cache, or a download. `load` makes them a model.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from pathlib import Path
+from typing import Any
+
+import httpx
+import torch
+from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled
+
+from models.sentiment.base import LABELS
+from models.sentiment.files import checked_sha256, sha256
+from models.sentiment.scorer import TorchScorer, pick_device
+from streams.errors import ModelError
+from streams.settings import Settings
+
+MAX_TOKENS = 512
+DECIDE_S = 5.0  # how long a hub may take to say that it has the model, before we go on without it
+WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # the first that is there is used
+SMALL = ("config.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json")
+HOW_TO_GET = (
+    "set TICKCAST_FINBERT to a folder that holds config.json, vocab.txt and model.safetensors, "
+    "or fill the local cache on a machine with network: `hf download ProsusAI/finbert`"
+)
+
+log = logging.getLogger(__name__)
+
+
+def locate(settings: Settings, endpoint: str | None = None, cache: Path | None = None) -> Path:
+    """Return the folder with FinBERT's weights, after downloading them where that is allowed and needed.
+
+    Parameters
+    ----------
+    settings : Settings
+        `finbert` is a folder or a hub name; `offline` forbids to ask the hub.
+    endpoint : str, optional
+        Address of the hub; the public one by default.
+    cache : Path, optional
+        Where the hub's files are kept; the cache that all programs of this person share, by default.
+
+    Raises
+    ------
+    ModelError
+        There are no weights; the text says how to get them.
+    """
+    folder = Path(settings.finbert).expanduser()
+    if not folder.is_dir():
+        folder = _cached(settings.finbert, cache) or _downloaded(settings, endpoint, cache)
+    weights_file(folder)
+    return folder
+
+
+def weights_file(folder: Path) -> Path:
+    """Return the file with the weights in `folder`.
+
+    Raises
+    ------
+    ModelError
+        There is none.
+    """
+    found = next((folder / name for name in WEIGHTS if (folder / name).is_file()), None)
+    if found is None:
+        raise ModelError(f"{folder} holds no {' or '.join(WEIGHTS)}; to get FinBERT, {HOW_TO_GET}")
+    return found
+
+
+def _cached(name: str, cache: Path | None) -> Path | None:
+    try:
+        folder = Path(snapshot_download(name, cache_dir=cache, local_files_only=True))
+    except (LocalEntryNotFoundError, HFValidationError):
+        return None
+    return folder if any((folder / file).is_file() for file in WEIGHTS) else None
+
+
+def _downloaded(settings: Settings, endpoint: str | None, cache: Path | None) -> Path:
+    if settings.offline:
+        raise ModelError(f"FinBERT ({settings.finbert}) is not on this machine and it is offline; to get it, {HOW_TO_GET}")
+    try:
+        info = HfApi(endpoint=endpoint).model_info(settings.finbert, timeout=DECIDE_S)
+        there = {file.rfilename for file in info.siblings or ()}
+        wanted = [*SMALL, next((name for name in WEIGHTS if name in there), WEIGHTS[0])]
+        log.info("downloading FinBERT (%s), about 440 MB, once", settings.finbert)
+        return Path(snapshot_download(settings.finbert, cache_dir=cache, endpoint=endpoint, allow_patterns=wanted))
+    except (httpx.HTTPError, OSError, HfHubHTTPError, HFValidationError, OfflineModeIsEnabled) as error:
+        raise ModelError(f"FinBERT cannot be had from the hub ({_first_line(error)}); to get it, {HOW_TO_GET}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n", 1)[0] or type(error).__name__
+
+
+def load(folder: Path) -> TorchScorer:
+    """Return the model in `folder`, ready to score; on a GPU in bfloat16.
+
+    Raises
+    ------
+    ModelError
+        The files are damaged, or the model does not know the labels positive, negative and neutral.
+    """
+    digest = _verified(weights_file(folder))
+    tokenizer, model = _read(folder)
+    order = label_order(model.config.id2label)
+    device = pick_device()
+    model.to(device, dtype=torch.bfloat16 if device.type == "cuda" else torch.float32)
+
+    def logits(ids: Any, mask: Any) -> Any:
+        return model(input_ids=ids, attention_mask=mask).logits[:, order]
+
+    return TorchScorer(f"finbert-{digest[:8]}", tokenizer, logits, device, min(MAX_TOKENS, model.config.max_position_embeddings))
+
+
+def label_order(id2label: dict[int, str]) -> list[int]:
+    """Return the model's columns of positive, negative and neutral.
+
+    >>> label_order({0: "Neutral", 1: "positive", 2: "NEGATIVE"})
+    [1, 2, 0]
+    """
+    columns = {label.lower(): column for column, label in id2label.items()}
+    if set(columns) != set(LABELS):
+        raise ModelError(f"the model's labels are {sorted(columns)}, not {sorted(LABELS)}: this is no FinBERT")
+    return [columns[label] for label in LABELS]
+
+
+def _verified(weights: Path) -> str:
+    """Return the weights' SHA-256, compared with a `.sha256` file beside them or with the name that the hub's cache gave them."""
+    sidecar = weights.with_suffix(weights.suffix + ".sha256")
+    if sidecar.is_file():
+        return checked_sha256(weights, sidecar)
+    blob = weights.resolve().name
+    return checked_sha256(weights, blob) if re.fullmatch("[0-9a-f]{64}", blob) else sha256(weights)
+
+
+def _read(folder: Path) -> tuple[Any, Any]:
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer  # noqa: PLC0415 - slow to import
+    from transformers.utils.logging import disable_progress_bar  # noqa: PLC0415
+
+    disable_progress_bar()  # of reading a local file
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        model = AutoModelForSequenceClassification.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # whatever a damaged file makes transformers, torch or safetensors raise
+        raise ModelError(f"the model in {folder} cannot be read ({_first_line(error)}); delete it and get it again") from error
+    return tokenizer, model.eval()
