@@ -11,7 +11,7 @@ from pathlib import Path
 
 from producers.base import Event, Source, Story, Trade
 from producers.market import Market
-from producers.replay import Replay
+from producers.replay import Replay, tape_file
 from producers.simulated import Simulated
 from streams.errors import SourceError
 from streams.settings import Settings
@@ -33,16 +33,23 @@ class Choice:
 
 
 def _simulated(choice: Choice, settings: Settings) -> Source:
+    if any(part and part[1] for part in (choice.ticks, choice.headlines)):
+        raise SourceError("the simulated source takes no argument: it has --seed, --rate and --symbols")
     market = Simulated(Market(symbols=settings.symbol_list, rate=choice.rate, seed=choice.seed))
     return market if choice.ticks and choice.headlines else Part(market, Trade if choice.ticks else Story)
 
 
 def _replay(choice: Choice, _settings: Settings) -> Source:
-    given = {part[1] for part in (choice.ticks, choice.headlines) if part}
-    if len(given) == 1 and Path(folder := given.pop()).is_dir():
-        return Replay.of_folder(Path(folder))
-    ticks, headlines = (Path(part[1]) if part else None for part in (choice.ticks, choice.headlines))
-    return Replay(ticks, headlines)
+    ticks, headlines = (_tape_path(part) for part in (choice.ticks, choice.headlines))
+    if ticks and ticks == headlines:
+        return Replay.of_folder(ticks)
+    return Replay(ticks and tape_file(ticks, "ticks"), headlines and tape_file(headlines, "headlines"))
+
+
+def _tape_path(part: tuple[str, str] | None) -> Path | None:
+    if part and not part[1]:
+        raise SourceError("replay needs a folder or a file, as in replay:tapes/june")
+    return Path(part[1]) if part else None
 
 
 BUILDERS: dict[str, Callable[[Choice, Settings], Source]] = {"simulated": _simulated, "replay": _replay}

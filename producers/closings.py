@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from functools import singledispatchmethod
 
 from producers.base import Event, Pulse, SessionEnd, Story, Trade
+from streams import codec
 from streams.bus import Outgoing, outgoing
 from streams.clock import MINUTE_US, minute_start_us
+from streams.errors import BadMessage
 from streams.messages import Headline, Tick
 
 
@@ -27,8 +29,9 @@ class _Last:
 class Closer:
     """Turns events into records for `ticks` and `headlines`, and adds the closings.
 
-    A symbol is open from its first trade to the session's end. When the clock passes the end of a minute, one closing
-    goes out for each open symbol, and one to every partition of `headlines`, behind all that belongs to the minute.
+    A symbol is open from its first trade that keeps the contract to the session's end. When the clock passes the end of a
+    minute, one closing goes out for each open symbol, and one to every partition of `headlines`, behind all that belongs
+    to the minute.
 
     Parameters
     ----------
@@ -44,6 +47,7 @@ class Closer:
         self._clock_ts_us = 0
         self._minute_us = 0
         self._open: dict[str, _Last] = {}
+        self._open_symbols: frozenset[str] = frozenset()
 
     @property
     def clock_ts_us(self) -> int:
@@ -53,7 +57,7 @@ class Closer:
     @property
     def open_symbols(self) -> frozenset[str]:
         """The symbols whose minutes are being closed now."""
-        return frozenset(self._open)
+        return self._open_symbols
 
     def records(self, event: Event) -> Iterator[Outgoing]:
         """Yield what `event` causes, closings of the minutes that it ends first."""
@@ -74,6 +78,7 @@ class Closer:
     def _(self, event: SessionEnd) -> Iterator[Outgoing]:
         yield from self._close_until(minute_start_us(event.event_ts_us) + MINUTE_US)
         self._open.clear()
+        self._open_symbols = frozenset()
 
     @_on.register
     def _(self, event: Story) -> Iterator[Outgoing]:
@@ -100,13 +105,16 @@ class Closer:
             seq=event.seq,
             late=minute_start_us(event.event_ts_us) < self._minute_us,
         )
-        self._remember(event)
-        yield outgoing("ticks", event.symbol, tick)
+        record = outgoing("ticks", event.symbol, tick)
+        if _keeps_contract(record):
+            self._remember(event)
+        yield record
 
     def _remember(self, trade: Trade) -> None:
         last = self._open.get(trade.symbol)
-        usable = trade.price > 0  # NaN and impossible prices are the engine's to refuse, not ours to repeat
-        if usable and (last is None or (trade.event_ts_us, trade.seq) > (last.event_ts_us, last.seq)):
+        if last is None:
+            self._open_symbols |= {trade.symbol}
+        if last is None or (trade.event_ts_us, trade.seq) > (last.event_ts_us, last.seq):
             self._open[trade.symbol] = _Last(trade.event_ts_us, trade.seq, trade.price)
 
     def _close_until(self, minute_us: int) -> Iterator[Outgoing]:
@@ -136,7 +144,7 @@ class Closer:
         closing = Headline(
             event_ts_us=boundary_us - 1,
             clock_ts_us=boundary_us,
-            id=f"closing-{boundary_us}-{partition}",
+            id=f"closing-{self._source}-{boundary_us}-{partition}",
             symbols=sorted(self._open),
             text="",
             source=self._source,
@@ -144,3 +152,12 @@ class Closer:
             partitions=self._partitions,
         )
         return outgoing("headlines", closing.id, closing)._replace(partition=partition)
+
+
+def _keeps_contract(record: Outgoing) -> bool:
+    """Return whether the engine will take this tick: what it refuses travels to it, but no closing may repeat it."""
+    try:
+        codec.decode(Tick, record.value)
+    except BadMessage:
+        return False
+    return True

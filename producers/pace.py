@@ -14,6 +14,7 @@ from streams.messages import Features
 from streams.settings import Settings
 
 MAX_AHEAD_US = 10 * MINUTE_US
+MAX_NAP_S = 0.5  # how long a stop may have to wait
 
 
 class Pace(Protocol):
@@ -31,12 +32,25 @@ class Unpaced:
 
 
 class AtSpeed:
-    """The tape's clock times `speed`; time in which no symbol is open is skipped, not waited for."""
+    """The tape's clock times `speed`; time in which no symbol is open is skipped, not waited for.
+
+    Parameters
+    ----------
+    speed : float
+        Seconds of the tape in a second; above 0.
+    stopped : callable
+        Ends a wait early once it returns true.
+    """
 
     def __init__(
-        self, speed: float, sleep: Callable[[float], None] = time.sleep, now: Callable[[], float] = time.monotonic
+        self,
+        speed: float,
+        stopped: Callable[[], bool] = lambda: False,
+        sleep: Callable[[float], None] = time.sleep,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._speed = speed
+        self._stopped = stopped
         self._sleep = sleep
         self._now = now
         self._due_s: float | None = None
@@ -49,40 +63,67 @@ class AtSpeed:
             self._due_s = self._now()
         else:
             self._due_s += max(0.0, passed_s)
-            self._sleep(max(0.0, self._due_s - self._now()))
         self._clock_ts_us = max(clock_ts_us, self._clock_ts_us)
+        while (left_s := self._due_s - self._now()) > 0 and not self._stopped():
+            self._sleep(min(left_s, MAX_NAP_S))
 
 
 class BehindFinals:
     """As fast as possible, but at most `MAX_AHEAD_US` of event time ahead of the slowest open symbol's last final row.
 
     It follows `features` on a thread of its own. So neither lateness nor memory of any stage depends on the speed.
+
+    Parameters
+    ----------
+    stopped : callable
+        Ends a wait early, and the thread, once it returns true.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, stopped: Callable[[], bool] = lambda: False) -> None:
         self._final_us: dict[str, int] = {}
         self._opened_us: dict[str, int] = {}
+        self._passed: tuple[int, frozenset[str]] = (-1, frozenset())
+        self._stopped = stopped
+        self._failure: BaseException | None = None
         self._changed = threading.Condition()
         threading.Thread(target=self._follow, args=(settings,), daemon=True, name="finals").start()
 
     def wait(self, clock_ts_us: int, open_symbols: frozenset[str]) -> None:
         """Block while `clock_ts_us` is too far ahead of the final rows."""
         minute_us = minute_start_us(clock_ts_us)
+        if self._passed == (minute_us, open_symbols):
+            return
         self._opened_us = {symbol: self._opened_us.get(symbol, minute_us) for symbol in open_symbols}
         with self._changed:
-            self._changed.wait_for(lambda: minute_us - self._slowest_us(minute_us) <= MAX_AHEAD_US)
+            self._changed.wait_for(lambda: self._may_go(minute_us))
+        if self._failure is not None:
+            raise self._failure
+        self._passed = (minute_us, open_symbols)
+
+    def _may_go(self, minute_us: int) -> bool:
+        ended = self._failure is not None or self._stopped()
+        return ended or minute_us - self._slowest_us(minute_us) <= MAX_AHEAD_US
 
     def _slowest_us(self, minute_us: int) -> int:
         reached = (max(opened, self._final_us.get(symbol, 0)) for symbol, opened in self._opened_us.items())
         return min(reached, default=minute_us)
 
     def _follow(self, settings: Settings) -> None:
-        for records in bus.follow(settings, "features", stop=lambda: False):
-            finals = [row for record in records if b'"final":true' in (record.value or b"") and (row := _row(record))]
+        try:
+            for records in bus.follow(settings, "features", stop=self._stopped):
+                self._take(records)
+        except Exception as error:  # a thread's end: raised again where somebody waits
+            self._failure = error
+        finally:
             with self._changed:
-                for row in finals:
-                    self._final_us[row.symbol] = max(row.minute_ts_us, self._final_us.get(row.symbol, 0))
                 self._changed.notify_all()
+
+    def _take(self, records: list[bus.Record]) -> None:
+        finals = [row for record in records if b'"final":true' in (record.value or b"") and (row := _row(record))]
+        with self._changed:
+            for row in finals:
+                self._final_us[row.symbol] = max(row.minute_ts_us, self._final_us.get(row.symbol, 0))
+            self._changed.notify_all()  # also after nothing came: a waiter may have been told to stop
 
 
 def _row(record: bus.Record) -> Features | None:
@@ -92,8 +133,8 @@ def _row(record: bus.Record) -> Features | None:
         return None  # the forecaster dead-letters it
 
 
-def pace_of(live: bool, speed: str, settings: Settings) -> Pace:
-    """Return the pace for a source and the words of `--speed` (a number, or max)."""
+def pace_of(live: bool, speed: str, settings: Settings, stopped: Callable[[], bool]) -> Pace:
+    """Return the pace for a source and the words of `--speed` (a number above 0, or max); `stopped` ends its waits."""
     if live:
         return Unpaced()
-    return BehindFinals(settings) if speed == "max" else AtSpeed(float(speed))
+    return BehindFinals(settings, stopped) if speed == "max" else AtSpeed(float(speed), stopped)

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import collections
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 
 from kafka import KafkaProducer
 
-from producers.base import Source, Story, Trade
+from producers import resume
+from producers.base import Event, Pulse, Source, Story, Trade
 from producers.closings import Closer
 from producers.pace import Pace, pace_of
-from streams import bus, codec
-from streams.errors import BadMessage
-from streams.messages import Headline, Tick
+from streams import bus
+from streams.clock import MINUTE_US, minute_start_us
 from streams.settings import Settings
 
-KINDS: dict[str, type[Tick] | type[Headline]] = {"ticks": Tick, "headlines": Headline}
 STATUS_INTERVAL_S = 2.0
 
 
@@ -26,50 +26,84 @@ class Producing:
     """One run of one source.
 
     A tape is deterministic, so a restarted run makes the same records again and leaves out, per partition, as many as
-    this source has there already. A live source goes on behind its last seq.
+    this tape has there already. A live source goes on behind its last seq.
+
+    Parameters
+    ----------
+    stop : threading.Event
+        Once set, the run ends before its next event.
     """
 
-    def __init__(self, settings: Settings, source: Source, pace: Pace) -> None:
+    def __init__(self, settings: Settings, source: Source, pace: Pace, stop: threading.Event) -> None:
         self._settings = settings
         self._source = source
         self._pace = pace
+        self._stop = stop
         self._client: KafkaProducer = bus.producer(settings)
         self._status = bus.StatusReporter(settings, "produce", self._client)
-        self._counts: collections.Counter[str] = collections.Counter()
-        self._stop = threading.Event()
+        self._counts: Counter[str] = Counter()
+        self._partitions = {topic: len(self._client.partitions_for(settings.topic(topic))) for topic in resume.TOPICS}
+        self._failure: BaseException | None = None
         self._said_s = 0.0
 
-    def stop(self) -> None:
-        """Ask the run to end before its next event."""
-        self._stop.set()
-
     def run(self) -> None:
-        """Send everything, wait until the broker has it, and say that the tape is done."""
-        present = Present(self._settings, self._source.name)
-        skip = collections.Counter[tuple[str, int]]() if self._source.live else present.counts
-        for record in self._records(present.highest_seq if self._source.live else -1):
-            place = (record.topic, bus.partition_of(record, self._settings.partitions))
-            if skip[place] > 0:
-                skip[place] -= 1
-                continue
-            bus.send(self._client, self._settings, record)
-        self._client.flush()
-        done = not self._stop.is_set()
-        if done:
-            self._status.publish("tape", "done", self._source.name, dict(self._counts))
-        self._status.say("done" if done else "", self._source.name, dict(self._counts))
-        self._client.flush()
-        self._client.close()
+        """Send everything, wait until the broker has it, and say that the tape is done.
+
+        Raises
+        ------
+        SourceError
+            The source cannot be read on.
+        kafka.errors.KafkaError
+            The broker did not take a record; a restarted run goes on from what it has.
+        """
+        with closing(self._client):
+            self._send_tape() if not self._source.live else self._send_live()
+            self._flush()
+            done = not self._stop.is_set()
+            if done:
+                self._status.publish("tape", "done", self._source.name, dict(self._counts))
+            self._status.say("done" if done else "", self._source.name, dict(self._counts))
+            self._flush()
+
+    def _send_live(self) -> None:
+        for record in self._records(resume.highest_seq(self._settings, self._source.name)):
+            self._send(record)
+
+    def _send_tape(self) -> None:
+        present = resume.numbers(self._settings, self._source.name)
+        number: Counter[resume.Place] = Counter()
+        for record in self._records(-1):
+            place = (record.topic, bus.partition_of(record, self._partitions[record.topic]))
+            number[place] += 1
+            if number[place] > present[place]:
+                header = (resume.NUMBER_HEADER, str(number[place]).encode())
+                self._send(record._replace(partition=place[1], headers=[header]))
 
     def _records(self, resume_after: int) -> Iterator[bus.Outgoing]:
-        closer = Closer(self._source.name, self._settings.partitions)
+        closer = Closer(self._source.name, self._partitions["headlines"])
         for event in self._source.events(resume_after):
-            if self._stop.is_set():
-                return
-            self._say()
-            self._pace.wait(max(event.event_ts_us, closer.clock_ts_us), closer.open_symbols)
+            for step in steps(event, closer):
+                self._say()
+                self._pace.wait(max(step.event_ts_us, closer.clock_ts_us), closer.open_symbols)
+                if self._stop.is_set():
+                    return
+                yield from closer.records(step)
             self._count(event)
-            yield from closer.records(event)
+
+    def _send(self, record: bus.Outgoing) -> None:
+        self._raise_failure()
+        bus.send(self._client, self._settings, record).add_errback(self._failed)
+
+    def _flush(self) -> None:
+        self._client.flush()
+        self._raise_failure()
+
+    def _failed(self, error: BaseException) -> None:
+        self._failure = self._failure or error
+
+    def _raise_failure(self) -> None:
+        if self._failure is not None:
+            raise self._failure
 
     def _count(self, event: object) -> None:
         if isinstance(event, Trade):
@@ -84,32 +118,24 @@ class Producing:
             self._status.say("ready", self._source.name, dict(self._counts))
 
 
-class Present:
-    """What a source has in the topics already."""
+def steps(event: Event, closer: Closer) -> Iterator[Event]:
+    """Yield a pulse at each minute boundary that `closer` has yet to pass on the way to `event`, then `event`.
 
-    def __init__(self, settings: Settings, source: str) -> None:
-        self.counts: collections.Counter[tuple[str, int]] = collections.Counter()
-        self.highest_seq = -1
-        for record in bus.read_all(settings, *KINDS):
-            message = self._message(record)
-            if message is None or message.source != source:
-                continue
-            self.counts[record.topic, record.partition] += 1
-            if isinstance(message, Tick):
-                self.highest_seq = max(self.highest_seq, message.seq)
-
-    @staticmethod
-    def _message(record: bus.Record) -> Tick | Headline | None:
-        try:
-            return codec.decode(KINDS[record.topic], record.value)
-        except BadMessage:
-            return None  # somebody else's: its stage dead-letters it
+    A pace may wait before each. Without the pulses it could wait, before an event 15 quiet minutes ahead, for the rows of
+    minutes that only this event would close.
+    """
+    while closer.open_symbols and (boundary_us := minute_start_us(closer.clock_ts_us) + MINUTE_US) <= event.event_ts_us:
+        yield Pulse(boundary_us)
+    yield event
 
 
 def run(settings: Settings, source: Source, speed: str) -> None:
     """Run `source` to its end, or until SIGTERM or SIGINT."""
     bus.ensure_topics(settings)
-    producing = Producing(settings, source, pace_of(source.live, speed, settings))
+    stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: producing.stop())
-    producing.run()
+        signal.signal(number, lambda *_: stop.set())
+    try:
+        Producing(settings, source, pace_of(source.live, speed, settings, stop.is_set), stop).run()
+    finally:
+        stop.set()  # whatever the pace has started ends with the run

@@ -1,0 +1,82 @@
+"""What a source has in the topics already, so that a restarted run goes on and repeats nothing.
+
+The topics are read from their ends, so this takes no longer with millions of records there; only a source that is not found
+is searched for to the beginning.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+from kafka import KafkaConsumer, TopicPartition
+
+from streams import bus, codec
+from streams.errors import BadMessage
+from streams.messages import Message
+from streams.settings import Settings
+
+Place = tuple[str, int]
+"""A topic's bare name, and a partition."""
+
+TOPICS = ("ticks", "headlines")
+NUMBER_HEADER = "number"  # which record of its tape this is in its partition, from 1; decimal text
+FIRST_CHUNK = 500  # records; doubled until one of ours is among them
+
+
+class Origin(Message, frozen=True, kw_only=True):
+    """Whose a tick or headline is: read also from those that break the contract otherwise."""
+
+    source: str
+    seq: int = -1
+    closes: bool = False
+
+
+def numbers(settings: Settings, source: str) -> Counter[Place]:
+    """Return how many records of the tape `source` each place holds."""
+    counts: Counter[Place] = Counter()
+    for record in _last(settings, TOPICS, lambda record: _origin(record).source == source):
+        counts[record.topic, record.partition] = int(record.header(NUMBER_HEADER) or 0)
+    return counts
+
+
+def highest_seq(settings: Settings, source: str) -> int:
+    """Return the highest seq of the live `source`, whose trades come in the order of their seq; -1 where it has none."""
+
+    def traded(record: bus.Record) -> bool:
+        origin = _origin(record)
+        return origin.source == source and not origin.closes
+
+    return max((_origin(record).seq for record in _last(settings, TOPICS[:1], traded)), default=-1)
+
+
+def _origin(record: bus.Record) -> Origin:
+    try:
+        return codec.decode(Origin, record.value)
+    except BadMessage:
+        return Origin(source="")  # somebody else's: its stage dead-letters it
+
+
+def _last(settings: Settings, topics: tuple[str, ...], mine: Callable[[bus.Record], bool]) -> list[bus.Record]:
+    """Return the last record that is `mine` of each place that has one."""
+    client = bus.consumer(settings)
+    try:
+        places = bus.partitions_of(client, settings, *topics)
+        oldest, end = client.beginning_offsets(places), client.end_offsets(places)
+        found = (_last_in(client, settings, place, range(oldest[place], end[place]), mine) for place in places)
+        return [record for record in found if record is not None]
+    finally:
+        client.close()
+
+
+def _last_in(
+    client: KafkaConsumer, settings: Settings, place: TopicPartition, offsets: range, mine: Callable[[bus.Record], bool]
+) -> bus.Record | None:
+    end, size = offsets.stop, FIRST_CHUNK
+    while end > offsets.start:
+        start = max(offsets.start, end - size)
+        chunk = bus.read_between(client, settings, {place: start}, {place: end})
+        if found := [record for record in chunk if mine(record)]:
+            return found[-1]
+        end, size = start, 2 * size
+    return None
