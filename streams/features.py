@@ -7,8 +7,8 @@ How rolling features come out of ONE aggregation
 A row of symbol S and minute m depends on the ticks of minutes m-20 .. m and on the sentiment of minutes m-59 .. m. Each
 input is therefore copied to every minute that it touches (a *contribution*, with its `lag` in minutes), and
 contributions are grouped by (symbol, minute). To keep that cheap a trade goes to its own minute only (lag 0); the
-*closing* that ends a minute goes to lags 0 .. 20 and carries the minute's last price; a trade that its producer knows to
-be late goes to lags 0 .. 20 itself.
+*closing* that ends a minute goes to lags 0 .. 20 and carries the minute's last price. A trade that its producer knows to
+be late goes to lags 0 .. 35 itself: closings of up to 15 quiet minutes behind it have carried an older price.
 
 `c[k]`, the close k minutes ago, is the price with the greatest (event_ts_us, seq) among contributions of lag k and
 more, so a carried price is revised by a late trade too. Whether there was a bar k minutes ago is bit k of a mask, so
@@ -26,11 +26,13 @@ from functools import reduce
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
+from streams import strict_json
 from streams.clock import MINUTE_US, SECOND_US
-from streams.messages import MAX_TS_US
+from streams.messages import MAX_TS_US, SUM_TOLERANCE
 from streams.settings import Settings
 
 BARS = 21
+LATEST_MINUTES = 15  # the greatest `Settings.lateness_min`
 SENTIMENT_MINUTES = 60
 SIZE_SCALE = 100_000_000  # one satoshi
 SCORE_SCALE = 1_000_000_000
@@ -40,13 +42,12 @@ WATERMARK = "75 minutes"
 
 TICK_SCHEMA = (
     "v int, event_ts_us long, clock_ts_us long, symbol string, price double, size double, source string, seq long, "
-    "closes boolean, late boolean, corrupt string"
+    "closes boolean, late boolean"
 )
 SENTIMENT_SCHEMA = (
     "v int, event_ts_us long, clock_ts_us long, headline_id string, symbol string, model_id string, p_positive double, "
-    "p_negative double, p_neutral double, score double, closes boolean, partition int, partitions int, corrupt string"
+    "p_negative double, p_neutral double, score double, closes boolean, partition int, partitions int"
 )
-_JSON = {"mode": "PERMISSIVE", "columnNameOfCorruptRecord": "corrupt"}
 
 
 def parse(raw: DataFrame, schema: str) -> DataFrame:
@@ -57,11 +58,19 @@ def parse(raw: DataFrame, schema: str) -> DataFrame:
     raw : DataFrame
         With the columns of Spark's Kafka source: key, value, topic, partition, offset, timestamp.
     schema : str
-        `TICK_SCHEMA` or `SENTIMENT_SCHEMA`; its last column holds what could not be decoded.
+        `TICK_SCHEMA` or `SENTIMENT_SCHEMA`.
+
+    Returns
+    -------
+    DataFrame
+        Also with `broken`: the value is not one JSON object, or has a field of another type.
     """
-    decoded = F.from_json(F.col("value").cast("string"), schema, _JSON)
-    own = [F.col(name).alias(f"record_{name}") for name in raw.columns]
-    return raw.select(*own, decoded.alias("json")).select(*[f"record_{name}" for name in raw.columns], "json.*")
+    records = raw.select(*[F.col(name).alias(f"record_{name}") for name in raw.columns])
+    text = F.col("record_value").cast("string")
+    decoded = records.withColumn("json", strict_json.decode(text, schema))
+    broken = strict_json.is_broken(text, F.col("json"), schema).alias("broken")
+    fields = F.get("json.messages", F.lit(0)).alias("message")
+    return decoded.select(*records.columns, broken, fields).select(*records.columns, "broken", "message.*")
 
 
 def _within(column: str, end: float) -> Column:
@@ -78,7 +87,8 @@ def _contract_reason(required: tuple[str, ...]) -> Column:
     return (
         F.when(F.col("record_value").isNull(), "no_value")
         .when(~F.is_valid_utf8(F.col("record_value").cast("string")), "not_json")
-        .when(F.col("corrupt").isNotNull(), "not_json")
+        .when(F.col("broken") & ~strict_json.is_json(F.col("record_value").cast("string")), "not_json")
+        .when(F.col("broken"), "contract: not one object, or a field of another type")
         .when(F.coalesce(F.col("v"), F.lit(1)) != 1, "contract: unknown version")
         .when(_missing(*required), "contract: a required field is missing")
         .when(~F.col("event_ts_us").between(0, MAX_TS_US), "contract: event_ts_us out of range")
@@ -111,13 +121,31 @@ def tick_reason(settings: Settings) -> Column:
 
 def sentiment_reason(settings: Settings) -> Column:
     """Return why a decoded sentiment goes to `dead_letters`; null for a good one."""
-    closing = F.coalesce("closes", F.lit(False))
     return F.coalesce(
         _contract_reason(("event_ts_us", "clock_ts_us", "headline_id", "symbol", "model_id")),
-        F.when(~closing & ~F.coalesce(F.col("score").between(-1, 1), F.lit(False)), "contract: score must be from -1 to 1")
-        .when(closing & ~F.coalesce(F.col("partitions").between(1, 62), F.lit(False)), "contract: partitions must be 1 to 62")
-        .when(closing & ~F.col("partition").between(0, 61), "contract: partition must be 0 to 61"),
+        F.when(~F.length("headline_id").between(1, 256), "contract: headline_id must have 1 to 256 characters")
+        .when(~F.length("model_id").between(1, 256), "contract: model_id must have 1 to 256 characters")
+        .when(~_or_zero("partitions").between(0, 62), "contract: partitions must be from 0 to 62")
+        .when(~_or_zero("partition").between(0, 61), "contract: partition must be from 0 to 61"),
+        _scores_reason(),
         _timing_reason(settings),
+    )
+
+
+def _or_zero(column: str) -> Column:
+    return F.coalesce(column, F.lit(0))
+
+
+def _scores_reason() -> Column:
+    closing = F.coalesce("closes", F.lit(False))
+    three = [_or_zero(name) for name in ("p_positive", "p_negative", "p_neutral")]
+    total = three[0] + three[1] + three[2]
+    impossible = reduce(Column.__or__, [~probability.between(0, 1) for probability in three])
+    return (
+        F.when(impossible, "contract: a probability must be from 0 to 1")
+        .when(~_or_zero("score").between(-1, 1), "contract: score must be from -1 to 1")
+        .when(closing & (_or_zero("partition") >= _or_zero("partitions")), "contract: partition must be below partitions")
+        .when(~closing & (F.abs(total - 1) > SUM_TOLERANCE), "contract: the three probabilities must add up to 1")
     )
 
 
@@ -129,13 +157,14 @@ def _minute_us() -> Column:
 
 def _exploded(inputs: DataFrame, last_lag: Column) -> DataFrame:
     lagged = inputs.withColumn("lag", F.explode(F.sequence(F.lit(0), last_lag)))
-    return lagged.withColumn("minute", F.timestamp_micros(F.col("minute_us") + F.col("lag") * MINUTE_US))
+    return lagged.withColumn("minute", F.timestamp_micros(F.col("minute_us") + F.col("lag").cast("long") * MINUTE_US))
 
 
 def _tick_contributions(ticks: DataFrame) -> DataFrame:
     flags = {name: F.coalesce(name, F.lit(False)) for name in ("closes", "late")}
     marked = ticks.withColumns(flags).withColumn("minute_us", _minute_us())
-    spread = F.when(F.col("closes") | F.col("late"), BARS - 1).otherwise(0)
+    late_spread = F.when(F.col("late"), BARS - 1 + LATEST_MINUTES).otherwise(0)
+    spread = F.when(F.col("closes"), BARS - 1).otherwise(late_spread)
     return _exploded(marked, spread).select(
         "symbol",
         "minute",
@@ -174,6 +203,7 @@ def _only(kind: str, column: Column | str, lag: int | None = 0) -> Column:
 
 def _aggregates() -> list[Column]:
     priced = F.col("price").isNotNull()
+    in_window = priced & (F.col("lag") < BARS)
     closes = [
         F.max_by(F.when(F.col("lag") >= k, F.col("price")), F.when((F.col("lag") >= k) & priced, F.col("order")))
         for k in range(BARS)
@@ -185,7 +215,7 @@ def _aggregates() -> list[Column]:
         F.try_sum(_only("trade", "amount")).alias("amount"),
         F.count(_only("trade", "price")).alias("n_ticks"),
         F.max(F.col("order.event_ts_us")).alias("last_event_ts_us"),
-        F.bit_or(F.when(priced, F.expr("shiftleft(1, lag)"))).alias("bars"),
+        F.bit_or(F.when(in_window, F.expr("shiftleft(1, lag)"))).alias("bars"),
         F.count(_only("close", "price")).alias("closings"),
         F.try_sum(_only("sentiment", "amount", None)).alias("score_sum"),
         F.count(_only("sentiment", "amount", None)).alias("sent_n"),

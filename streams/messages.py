@@ -17,6 +17,7 @@ import msgspec
 from msgspec import Meta
 
 MAX_TS_US = 253_402_300_799_999_999  # the last microsecond of the year 9999
+SUM_TOLERANCE = 1e-3  # how far three probabilities may be from adding up to 1: models round them
 
 TimestampUs = Annotated[int, Meta(ge=0, le=MAX_TS_US, description="microseconds since 1970-01-01 UTC")]
 Symbol = Annotated[str, Meta(min_length=1, max_length=32)]
@@ -83,6 +84,14 @@ class Sentiment(Message, frozen=True, kw_only=True):
     closes: bool = False
     partition: Annotated[int, Meta(ge=0, le=61, description="closings: the partition of `headlines`")] = 0
     partitions: Annotated[int, Meta(ge=0, le=62, description="closings: how many partitions `headlines` has")] = 0
+
+    def __post_init__(self) -> None:
+        """Refuse what would be silently neutral: probabilities that do not add up, and a closing that closes nothing."""
+        total = self.p_positive + self.p_negative + self.p_neutral
+        if not self.closes and abs(total - 1) > SUM_TOLERANCE:
+            raise ValueError(f"p_positive, p_negative and p_neutral add up to {total}, not 1")
+        if self.closes and self.partition >= self.partitions:
+            raise ValueError(f"a closing of partition {self.partition} of {self.partitions} does not exist")
 
 
 class Features(Message, frozen=True, kw_only=True):

@@ -107,7 +107,32 @@ def message_of(kind: type[Message]) -> st.SearchStrategy[Message]:
     """Return a strategy of valid messages of `kind`: every field anywhere within its declared bounds."""
     described = inspect.type_info(kind)
     assert isinstance(described, inspect.StructType)
-    return st.builds(kind, **{field.name: _values(field.type) for field in described.fields})
+    fields = {field.name: _values(field.type) for field in described.fields}
+    if kind is messages.Sentiment:
+        return st.one_of(_closings(fields), _scored(fields))
+    return st.builds(kind, **fields)
+
+
+def _closings(fields: dict[str, st.SearchStrategy[Any]]) -> st.SearchStrategy[Message]:
+    """Return closings of a partition that exists; its probabilities do not count."""
+    places = st.integers(0, 61).flatmap(lambda place: st.tuples(st.just(place), st.integers(place + 1, 62)))
+    rest = st.fixed_dictionaries(fields | {"closes": st.just(True)})
+    return st.builds(
+        lambda values, place: messages.Sentiment(**values | {"partition": place[0], "partitions": place[1]}), rest, places
+    )
+
+
+def _scored(fields: dict[str, st.SearchStrategy[Any]]) -> st.SearchStrategy[Message]:
+    """Return sentiments whose three probabilities add up to 1."""
+    cuts = st.tuples(st.floats(0, 1), st.floats(0, 1)).map(sorted)
+    rest = st.fixed_dictionaries(fields | {"closes": st.just(False)})
+    return st.builds(
+        lambda values, cut: messages.Sentiment(
+            **values | {"p_positive": cut[0], "p_negative": cut[1] - cut[0], "p_neutral": 1 - cut[1]}
+        ),
+        rest,
+        cuts,
+    )
 
 
 def _values(kind: inspect.Type) -> st.SearchStrategy[Any]:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from streams import codec
 from streams.errors import BadMessage
-from streams.messages import Message, Tick
+from streams.messages import Message, Sentiment, Tick
 from streams.topics import TOPICS
 from tests.streams.strategies import SAMPLES, as_json, message_of
 
@@ -49,7 +49,9 @@ def test_unknown_fields_are_ignored(kind: type[Message], unknown: dict[str, obje
 @KINDS
 def test_fields_with_a_default_may_be_absent_and_all_others_may_not(kind: type[Message]) -> None:
     for field in msgspec.structs.fields(kind):
-        rest = {name: value for name, value in as_json(kind).items() if name != field.name}
+        # only a closing may come without its probabilities
+        closing = {"closes": True, "partitions": 1} if field.name.startswith("p_") else {}
+        rest = {name: value for name, value in (as_json(kind) | closing).items() if name != field.name}
         if field.required:
             error = refuse_fields(kind, rest)
             assert (error.error_class, field.name in str(error)) == ("contract", True)
@@ -110,6 +112,20 @@ def test_bytes_that_are_not_json_in_utf8_are_refused(value: bytes) -> None:
 @pytest.mark.parametrize("value", [b"null", b"[]", b"1", b'"text"', b"true"])
 def test_json_that_is_not_an_object_breaks_the_contract(value: bytes) -> None:
     assert refusal(Tick, value).error_class == "contract"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"p_neutral": 0.0},
+        {"p_positive": 0.9},
+        {"p_positive": 0, "p_negative": 0, "p_neutral": 0},
+        {"closes": True},
+        {"closes": True, "partition": 2, "partitions": 2},
+    ],
+)
+def test_a_sentiment_that_would_be_silently_neutral_or_close_nothing_breaks_the_contract(wrong: dict[str, object]) -> None:
+    assert refuse_fields(Sentiment, as_json(Sentiment) | wrong).error_class == "contract"
 
 
 def test_a_tombstone_has_a_class_of_its_own() -> None:
