@@ -121,10 +121,10 @@ class Ledger:
         if self.tape is None:
             return ["the tape has not ended"]
         rows = sum(len(minutes) for minutes in self.finals.values())
-        dead_pairs = sum(topic == "headlines" for topic, *_ in self.dead)
+        dead = Counter(topic for topic, *_ in self.dead)
         checks = {
-            "ticks": self.tape.get("ticks", 0) - len(self.ticks),
-            "sentiments": len(self.pairs - self.sentiments) - dead_pairs,
+            "ticks": self.tape.get("ticks", 0) - len(self.ticks) - dead["ticks"],
+            "sentiments": len(self.pairs - self.sentiments) - dead["headlines"],
             "final rows": len(self.closings) - rows,
             "baseline forecasts": rows * len(HORIZONS_MIN) - len(self.forecasts["baseline"]),
             "champion forecasts": self.full_windows() * len(HORIZONS_MIN) - len(self.forecasts["champion"]),

@@ -13,7 +13,7 @@ from streams.clock import MINUTE_US
 from streams.messages import DeadLetter, Features, Forecast, Score, Sentiment
 from streams.settings import Settings, load
 from tests.pipeline import messages, run_tape
-from tests.streams.truth import minute_rows
+from tests.streams import batch, tapes, truth
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -47,23 +47,27 @@ def test_the_report_counts_everything(run: Run) -> None:
 
 
 def test_every_final_row_equals_an_independent_computation(run: Run) -> None:
-    ticks = pl.read_csv(run.tape / "ticks.csv.gz")
-    expected = minute_rows(ticks)
-    finals = [msgspec.structs.asdict(row) for row in messages(run.settings, "features", Features) if row.final]
-    actual = pl.DataFrame(finals).sort("symbol", "minute_ts_us")
-    assert actual.height == expected.height == 780
-    assert actual["flat"].sum() == 3
-    exact = ["symbol", "minute_ts_us", "open", "high", "low", "close", "volume", "n_ticks", "flat", "bars7", "bars21"]
-    expected = expected.sort("symbol", "minute_ts_us")
-    assert actual.select(exact).rows() == expected.select(exact).rows()
-    for column in ("ma7", "ma21", "ret"):
-        assert actual[column].to_list() == pytest.approx(expected[column].to_list(), rel=1e-12, abs=1e-15)
+    ticks = pl.read_csv(run.tape / "ticks.csv.gz", schema_overrides={"size": pl.Float64}).with_row_index("seq")
+    span = (ticks["event_ts_us"].min(), ticks["event_ts_us"].max())
+    sessions = pl.DataFrame([("AAPL", *span), ("AMZN", *span)], schema=tapes.SESSIONS, orient="row")
+    said = [(item.symbol, item.event_ts_us, item.score) for item in scored(run)]
+    moods = pl.DataFrame(said, schema={"symbol": pl.String, "event_ts_us": pl.Int64, "score": pl.Float64}, orient="row")
+    expected = truth.minutes(ticks.select("symbol", "event_ts_us", "seq", "price", "size"), moods, sessions)
+    found = pl.DataFrame([msgspec.structs.asdict(row) for row in messages(run.settings, "features", Features) if row.final])
+    assert found.height == 780
+    assert found.filter("flat")["symbol"].to_list() == ["AMZN"] * 3
+    assert found["sent_n"].sum() > 0
+    batch.assert_true(found, expected)
+
+
+def scored(run: Run) -> list[Sentiment]:
+    return [message for message in messages(run.settings, "sentiment", Sentiment) if not message.closes]
 
 
 def test_each_headline_has_a_sentiment_for_each_of_its_symbols(run: Run) -> None:
     rows = pl.read_csv(run.tape / "headlines.csv.gz").select("symbols").to_series().to_list()
     expected = sum(len(set(symbols.split(";"))) for symbols in rows)
-    found = [message for message in messages(run.settings, "sentiment", Sentiment) if not message.closes]
+    found = scored(run)
     assert len({(message.headline_id, message.symbol) for message in found}) == expected
     assert all(message.score == pytest.approx(message.p_positive - message.p_negative, abs=1e-5) for message in found)
 

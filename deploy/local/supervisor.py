@@ -120,7 +120,7 @@ class Supervisor:
                 raise UserError(f"{process.role}: {process.last_line()}")
             if sentence := process.tend():
                 self._say(sentence)
-            elif process.role not in self._announced and self.ready(process):
+            elif process.role not in self._announced and process.pid and self.ready(process):
                 self._announced.add(process.role)
                 self._say(f"{process.role} is ready ({time.monotonic() - self._started_s:.0f} s)")
 
