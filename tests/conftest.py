@@ -38,3 +38,9 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip(f"the real market data is not here ({SHARED_DATA} is absent)")
     return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def sentiment_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder that keeps the exported sentiment models of this run: an export takes seconds."""
+    return tmp_path_factory.mktemp("sentiment_cache")

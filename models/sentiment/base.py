@@ -43,18 +43,21 @@ def load(settings: Settings) -> SentimentModel:
     ModelError
         The weights of MiniLM are damaged.
     """
-    from models.sentiment import minilm  # noqa: PLC0415 - torch takes seconds to import
+    from models.sentiment import minilm  # noqa: PLC0415 - ONNX Runtime takes a second to import
 
-    model = minilm.load() if settings.sentiment == "minilm" else _finbert(settings) or minilm.load()
+    model: SentimentModel | None = _finbert(settings)
+    model = model or minilm.load(settings.cache)
     model.score(["Operating profit rose."])
     return model
 
 
 def _finbert(settings: Settings) -> SentimentModel | None:
-    from models.sentiment import finbert  # noqa: PLC0415
+    if settings.sentiment == "minilm":
+        return None
+    from models.sentiment import finbert  # noqa: PLC0415 - torch takes seconds to import
 
     try:
-        return finbert.load(finbert.locate(settings))
+        return finbert.load(finbert.locate(settings), settings.cache)
     except ModelError as error:
         if settings.sentiment == "finbert":
             raise EnvironmentFault(str(error)) from error

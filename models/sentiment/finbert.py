@@ -1,6 +1,7 @@
-"""FinBERT (`ProsusAI/finbert`, or any BERT classifier of positive, negative, neutral) through transformers and torch.
+"""FinBERT (`ProsusAI/finbert`, or any BERT classifier of positive, negative, neutral).
 
-`locate` finds the weights: a local folder, the hub's local cache, or a download. `load` makes them a model.
+`locate` finds the weights: a local folder, the hub's local cache, or a download. `load` makes them a model: torch on a GPU,
+ONNX Runtime on a CPU. The classifier itself is in `finbert_network.py`.
 """
 
 from __future__ import annotations
@@ -8,20 +9,17 @@ from __future__ import annotations
 import logging
 import re
 from pathlib import Path
-from typing import Any
 
 import httpx
-import torch
 from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
-from models.sentiment.base import LABELS
+from models.sentiment import onnx_runtime
 from models.sentiment.files import checked_sha256, sha256
-from models.sentiment.scorer import TorchScorer, pick_device
+from models.sentiment.scorer import Scorer
 from streams.errors import ModelError
 from streams.settings import Settings
 
-MAX_TOKENS = 512
 DECIDE_S = 5.0  # how long a hub may take to say that it has the model, before we go on without it
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # the first that is there is used
 SMALL = ("config.json", "tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json")
@@ -53,7 +51,8 @@ def locate(settings: Settings, endpoint: str | None = None, cache: Path | None =
     folder = Path(settings.finbert).expanduser()
     if not folder.is_dir():
         folder = _cached(settings.finbert, cache) or _downloaded(settings, endpoint, cache)
-    weights_file(folder)
+    if not onnx_runtime.is_exported(folder):
+        weights_file(folder)
     return folder
 
 
@@ -96,55 +95,34 @@ def _first_line(error: Exception) -> str:
     return str(error).strip().split("\n", 1)[0] or type(error).__name__
 
 
-def load(folder: Path) -> TorchScorer:
-    """Return the model in `folder`, ready to score; on a GPU in bfloat16.
+def load(folder: Path, cache: Path) -> Scorer:
+    """Return the model in `folder`, ready to score: in bfloat16 on a GPU, else by ONNX Runtime from a graph kept in `cache`.
 
     Raises
     ------
     ModelError
         The files are damaged, or the model does not know the labels positive, negative and neutral.
     """
-    digest = _verified(weights_file(folder))
-    tokenizer, model = _read(folder)
-    order = label_order(model.config.id2label)
-    device = pick_device()
-    model.to(device, dtype=torch.bfloat16 if device.type == "cuda" else torch.float32)
+    if onnx_runtime.is_exported(folder):
+        return onnx_runtime.load(folder)
+    from models.sentiment import finbert_network, torch_runtime  # noqa: PLC0415 - torch takes seconds to import
 
-    def logits(ids: Any, mask: Any) -> Any:
-        return model(input_ids=ids, attention_mask=mask).logits[:, order]
-
-    return TorchScorer(f"finbert-{digest[:8]}", tokenizer, logits, device, min(MAX_TOKENS, model.config.max_position_embeddings))
+    device = torch_runtime.pick_device()
+    if device.type != "cpu":
+        return torch_runtime.scorer(finbert_network.network(folder), device)
+    return onnx_runtime.load_cached(cache / "sentiment" / model_id(folder), lambda: finbert_network.network(folder))
 
 
-def label_order(id2label: dict[int, str]) -> list[int]:
-    """Return the model's columns of positive, negative and neutral.
+def model_id(folder: Path) -> str:
+    """Return the name of the model in `folder`, after checking its weights.
 
-    >>> label_order({0: "Neutral", 1: "positive", 2: "NEGATIVE"})
-    [1, 2, 0]
+    They are compared with a `.sha256` file beside them, or with the name that the hub's cache gave them.
     """
-    columns = {label.lower(): column for column, label in id2label.items()}
-    if set(columns) != set(LABELS):
-        raise ModelError(f"the model's labels are {sorted(columns)}, not {sorted(LABELS)}: this is no FinBERT")
-    return [columns[label] for label in LABELS]
-
-
-def _verified(weights: Path) -> str:
-    """Return the weights' SHA-256, compared with a `.sha256` file beside them or with the name that the hub's cache gave them."""
+    weights = weights_file(folder)
     sidecar = weights.with_suffix(weights.suffix + ".sha256")
-    if sidecar.is_file():
-        return checked_sha256(weights, sidecar)
     blob = weights.resolve().name
-    return checked_sha256(weights, blob) if re.fullmatch("[0-9a-f]{64}", blob) else sha256(weights)
-
-
-def _read(folder: Path) -> tuple[Any, Any]:
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer  # noqa: PLC0415 - slow to import
-    from transformers.utils.logging import disable_progress_bar  # noqa: PLC0415
-
-    disable_progress_bar()  # of reading a local file
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        model = AutoModelForSequenceClassification.from_pretrained(folder, local_files_only=True)
-    except Exception as error:  # whatever a damaged file makes transformers, torch or safetensors raise
-        raise ModelError(f"the model in {folder} cannot be read ({_first_line(error)}); delete it and get it again") from error
-    return tokenizer, model.eval()
+    if sidecar.is_file():
+        digest = checked_sha256(weights, sidecar)
+    else:
+        digest = checked_sha256(weights, blob) if re.fullmatch("[0-9a-f]{64}", blob) else sha256(weights)
+    return f"finbert-{digest[:8]}"

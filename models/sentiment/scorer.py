@@ -1,35 +1,29 @@
-"""What every torch model here shares: cleaning, length-bucketed batches, the device, and softmax.
+"""What every model here shares: cleaning, tokens, length-bucketed batches and softmax.
 
-A model differs only in its tokenizer and in the function from token ids to logits (see `minilm.py`, `finbert.py`).
+A model differs only in its tokenizer and in the function from token ids to logits: in torch (`torch_runtime.py`) or in ONNX
+Runtime (`onnx_runtime.py`).
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
+from tokenizers import Tokenizer
 
 from models.sentiment.text import clean
 
-Logits = Callable[[Any, Any], Any]  # token ids and mask, both [n, tokens], to logits [n, 3]: positive, negative, neutral
+Tokens = NDArray[np.int64]
+Logits = Callable[[Tokens, Tokens], NDArray[np.float32]]  # ids and mask, both [n, tokens], to [n, 3]: see `LABELS`
 
-# Tokens in one batch, padding included. A small batch stays in a core's cache; a GPU wants to be filled.
-CPU_TOKENS = 1_024
-GPU_TOKENS = 65_536
+CPU_TOKENS = 1_024  # in one batch, padding included: a small batch stays in a core's cache
 
 
-def pick_device() -> Any:
-    """Return the best device that torch sees: cuda, mps or cpu."""
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    if torch.backends.mps.is_available():
-        return torch.device("mps")
-    torch.set_num_threads(max(1, (os.cpu_count() or 2) // 2))  # the rest is for the broker, Spark and the forecaster
-    return torch.device("cpu")
+def cpu_threads() -> int:
+    """Return how many threads a model takes: the other half is for the broker, Spark and the forecaster."""
+    return max(1, (os.cpu_count() or 2) // 2)
 
 
 def buckets(lengths: Sequence[int], budget: int) -> list[list[int]]:
@@ -47,58 +41,53 @@ def buckets(lengths: Sequence[int], budget: int) -> list[list[int]]:
     return batches
 
 
-class TorchScorer:
-    """A sentiment model in torch; see :class:`models.sentiment.base.SentimentModel`.
+def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the probabilities of `logits`, row by row."""
+    powers = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
+    found: NDArray[np.float64] = powers / powers.sum(axis=1, keepdims=True)
+    return found
+
+
+class Scorer:
+    """A sentiment model; see :class:`models.sentiment.base.SentimentModel`.
 
     Parameters
     ----------
     model_id : str
         What the sentiment messages will name.
-    tokenizer : transformers.PreTrainedTokenizerBase
-        The model's own.
+    tokenizer : tokenizers.Tokenizer
+        The model's own; its truncation and padding are set here.
     logits : callable
-        From token ids and mask, int64 tensors [n, tokens] on `device`, to logits [n, 3]: positive, negative, neutral.
-    device : torch.device
-        Where `logits` wants its tensors.
+        From token ids and mask, int64 [n, tokens], to logits [n, 3]: positive, negative, neutral.
     max_tokens : int
         Longer texts are cut.
+    budget : int
+        How many tokens one call of `logits` may have, padding included.
     """
 
-    def __init__(self, model_id: str, tokenizer: Any, logits: Logits, device: Any, max_tokens: int) -> None:
+    def __init__(self, model_id: str, tokenizer: Tokenizer, logits: Logits, max_tokens: int, budget: int = CPU_TOKENS) -> None:
         self.model_id = model_id
         self._tokenizer = tokenizer
+        self._tokenizer.enable_truncation(max_tokens)
+        self._tokenizer.no_padding()
+        self._special = {number for number, token in tokenizer.get_added_tokens_decoder().items() if token.special}
         self._logits = logits
-        self._device = device
-        self._max_tokens = max_tokens
-        self._budget = CPU_TOKENS if device.type == "cpu" else GPU_TOKENS
+        self._budget = budget
 
     def score(self, texts: Sequence[str]) -> NDArray[np.float64]:
         """Return the probabilities [n, 3] of positive, negative, neutral; a row of NaN where a text has no known word."""
         found = np.full((len(texts), 3), np.nan)
-        tokens = self._tokens(texts)
-        known = [position for position, ids in enumerate(tokens) if self._says_something(ids)]
+        tokens = [encoded.ids for encoded in self._tokenizer.encode_batch([clean(text) for text in texts])]
+        known = [position for position, ids in enumerate(tokens) if not self._special.issuperset(ids)]
         for batch in buckets([len(tokens[position]) for position in known], self._budget):
             rows = [known[position] for position in batch]
-            found[rows] = self._probabilities([tokens[row] for row in rows])
+            found[rows] = softmax(self._logits(*_padded([tokens[row] for row in rows])))
         return found
 
-    def _tokens(self, texts: Sequence[str]) -> list[list[int]]:
-        if not texts:
-            return []
-        cleaned = [clean(text) for text in texts]
-        encoded = self._tokenizer(cleaned, truncation=True, max_length=self._max_tokens)
-        ids: list[list[int]] = encoded["input_ids"]
-        return ids
 
-    def _says_something(self, ids: list[int]) -> bool:
-        return not set(ids) <= set(self._tokenizer.all_special_ids)
-
-    def _probabilities(self, tokens: list[list[int]]) -> NDArray[np.float64]:
-        width = max(map(len, tokens))
-        padding = self._tokenizer.pad_token_id
-        ids = torch.tensor([row + [padding] * (width - len(row)) for row in tokens], device=self._device)
-        mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in tokens], device=self._device)
-        with torch.inference_mode():
-            probabilities = torch.softmax(self._logits(ids, mask).double().cpu(), dim=-1)
-        found: NDArray[np.float64] = probabilities.numpy()
-        return found
+def _padded(tokens: list[list[int]]) -> tuple[Tokens, Tokens]:
+    """Return ids and mask [n, tokens]; the id of padding does not matter to a BERT, because it is masked."""
+    width = max(map(len, tokens))
+    ids = np.array([row + [0] * (width - len(row)) for row in tokens], dtype=np.int64)
+    mask = np.array([[1] * len(row) + [0] * (width - len(row)) for row in tokens], dtype=np.int64)
+    return ids, mask

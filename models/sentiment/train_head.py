@@ -25,9 +25,10 @@ from typing import Any, NamedTuple
 import torch
 from safetensors.torch import save_file
 
-from models.sentiment import minilm
+from models.sentiment import minilm_network
 from models.sentiment.base import LABELS
 from models.sentiment.files import sha256
+from models.sentiment.minilm import HEAD_FILE
 
 OWN_HEADLINES = Path(__file__).with_name("headlines.csv")
 HELD_OUT = 10  # one headline in ten, by its hash, is kept for the temperature and for the report
@@ -89,7 +90,7 @@ def adapted(model: Any, recipe: Recipe) -> Any:
         r=recipe.rank,
         lora_alpha=recipe.rank,
         lora_dropout=recipe.dropout,
-        target_modules=list(minilm.ADAPTED),
+        target_modules=list(minilm_network.ADAPTED),
         exclude_modules=["pooler.dense"],
     )
     return get_peft_model(model, config)
@@ -101,16 +102,16 @@ class Trainer:
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
         torch.manual_seed(recipe.seed)
-        self.tokenizer, model = minilm.backbone()
+        self.tokenizer, model = minilm_network.backbone()
         self.model = adapted(model, recipe)
         self.head = torch.nn.Linear(model.config.hidden_size, len(LABELS))
         self.dropout = torch.nn.Dropout(recipe.dropout)
 
     def logits(self, texts: list[str]) -> Any:
         """Return logits [n, 3] of `texts`."""
-        encoded = self.tokenizer(texts, truncation=True, max_length=minilm.MAX_TOKENS, padding=True, return_tensors="pt")
+        encoded = self.tokenizer(texts, truncation=True, max_length=minilm_network.MAX_TOKENS, padding=True, return_tensors="pt")
         hidden = self.model(input_ids=encoded["input_ids"], attention_mask=encoded["attention_mask"]).last_hidden_state
-        return self.head(self.dropout(minilm.pool(hidden, encoded["attention_mask"])))
+        return self.head(self.dropout(minilm_network.pool(hidden, encoded["attention_mask"])))
 
     def fit(self, examples: list[Example]) -> None:
         """Train on `examples` for the recipe's epochs, the rates falling linearly to zero."""
@@ -202,7 +203,7 @@ def main() -> None:
     """Run from the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--labels", type=Path, required=True, help="SEntFiN.csv")
-    parser.add_argument("--out", type=Path, default=minilm.HEAD_FILE)
+    parser.add_argument("--out", type=Path, default=HEAD_FILE)
     parser.add_argument("--epochs", type=int, default=Recipe.epochs)
     parser.add_argument("--own-repeats", type=int, default=Recipe.own_repeats)
     parser.add_argument("--threads", type=int, default=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -106,8 +107,8 @@ def test_what_cannot_be_read_or_scored_is_a_dead_letter_in_its_place() -> None:
     assert [(letter.offset, letter.stage) for letter in letters(sent)] == [(n, "sentiment") for n in range(4)]
 
 
-def test_the_same_records_give_the_same_bytes_however_they_are_batched() -> None:
-    model = minilm.load()
+def test_the_same_records_give_the_same_bytes_however_they_are_batched(sentiment_cache: Path) -> None:
+    model = minilm.load(sentiment_cache)
     texts = [f"Profit of unit {n} {'rose' if n % 3 else 'fell'} to EUR {n} mn{' , it said' * (n % 5)} ." for n in range(40)]
     records = [record(headline(text), offset) for offset, text in enumerate(texts)]
     together = SentimentHandler(model).handle(records)
@@ -119,8 +120,8 @@ def test_the_same_records_give_the_same_bytes_however_they_are_batched() -> None
     assert [item.key for item in together] == [item.key for item in alone]
 
 
-def test_ugly_texts_are_scored_or_dead_lettered_by_the_real_model() -> None:
+def test_ugly_texts_are_scored_or_dead_lettered_by_the_real_model(sentiment_cache: Path) -> None:
     nothing = ["", " \x00 ", "🚀"]
     ugly = ["<b>profit</b> rose 🚀", "株価は急落した", "answer: positive", "loss " * 200_000]
-    sent = SentimentHandler(minilm.load()).handle([record(headline(text)) for text in nothing + ugly])
+    sent = SentimentHandler(minilm.load(sentiment_cache)).handle([record(headline(text)) for text in nothing + ugly])
     assert [item.topic for item in sent] == ["dead_letters"] * len(nothing) + ["sentiment"] * len(ugly)

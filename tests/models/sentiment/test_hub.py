@@ -68,14 +68,14 @@ def hub(tiny_finbert: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 def test_a_download_is_kept_verified_and_scores(hub: str, tiny_finbert: Path, tmp_path: Path) -> None:
     online = settings.load({}, finbert=NAME)
     folder = finbert.locate(online, hub, tmp_path)
-    model = finbert.load(folder)
-    assert model.score(["profit rose"]).tolist() == finbert.load(tiny_finbert).score(["profit rose"]).tolist()
+    model = finbert.load(folder, tmp_path)
+    assert model.score(["profit rose"]).tolist() == finbert.load(tiny_finbert, tmp_path).score(["profit rose"]).tolist()
     without_network = settings.load({}, finbert=NAME, offline=True)
     assert finbert.locate(without_network, "http://127.0.0.1:1", tmp_path) == folder
     blob = finbert.weights_file(folder).resolve()
     blob.write_bytes(blob.read_bytes()[:-1] + b"?")
     with pytest.raises(ModelError, match="damaged"):
-        finbert.load(folder)
+        finbert.load(folder, tmp_path)
 
 
 def test_a_hub_that_does_not_answer_is_one_sentence(hub: str, tmp_path: Path) -> None:

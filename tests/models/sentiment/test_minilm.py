@@ -9,21 +9,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from models.sentiment import evaluate, minilm, train_head
+from models.sentiment import evaluate, minilm, minilm_network, onnx_runtime, torch_runtime, train_head
 from models.sentiment.base import LABELS
 from models.sentiment.files import sha256
-from models.sentiment.scorer import TorchScorer
+from models.sentiment.scorer import Scorer
 from streams.errors import ModelError
 from tests.models.sentiment.texts import ORDINARY, SAYS_NOTHING, UGLY
 
 
 @pytest.fixture(scope="module")
-def model() -> TorchScorer:
-    return minilm.load()
+def model(sentiment_cache: Path) -> Scorer:
+    return minilm.load(sentiment_cache)
 
 
-def test_the_model_names_its_weights(model: TorchScorer) -> None:
+def test_the_model_names_its_weights(model: Scorer) -> None:
     assert model.model_id == f"minilm-{sha256(minilm.HEAD_FILE)[:8]}"
 
 
@@ -31,13 +32,13 @@ def test_what_ships_is_small() -> None:
     assert minilm.HEAD_FILE.stat().st_size < 4 * 2**20
 
 
-def test_batches_give_what_texts_give_one_by_one(model: TorchScorer) -> None:
+def test_batches_give_what_texts_give_one_by_one(model: Scorer) -> None:
     texts = ORDINARY * 5
     alone = np.vstack([model.score([text]) for text in texts])
     np.testing.assert_allclose(model.score(texts), alone, atol=1e-5)
 
 
-def test_any_text_is_scored_or_marked_as_saying_nothing(model: TorchScorer) -> None:
+def test_any_text_is_scored_or_marked_as_saying_nothing(model: Scorer) -> None:
     found = model.score(SAYS_NOTHING + UGLY)
     assert np.isnan(found[: len(SAYS_NOTHING)]).all()
     scored = found[~np.isnan(found).any(axis=1)]
@@ -45,16 +46,28 @@ def test_any_text_is_scored_or_marked_as_saying_nothing(model: TorchScorer) -> N
     np.testing.assert_allclose(scored.sum(axis=1), 1, atol=1e-9)
 
 
+def test_onnx_gives_what_torch_gives(model: Scorer) -> None:
+    in_torch = torch_runtime.scorer(minilm_network.network(), torch.device("cpu"))
+    np.testing.assert_allclose(model.score(ORDINARY), in_torch.score(ORDINARY), atol=1e-4)
+
+
+def test_int8_flips_few_labels(model: Scorer, tmp_path: Path) -> None:
+    onnx_runtime.export(minilm_network.network(), tmp_path, int8=True)
+    texts = [example.text for example in train_head.read_own()]
+    exact, small = model.score(texts), onnx_runtime.load(tmp_path).score(texts)
+    assert (exact.argmax(1) != small.argmax(1)).mean() <= 0.02
+
+
 def test_a_damaged_or_missing_head_is_refused(tmp_path: Path) -> None:
     head = Path(shutil.copy(minilm.HEAD_FILE, tmp_path))
     with pytest.raises(ModelError, match="cannot be read"):
-        minilm.load(head)
+        minilm.load(tmp_path, head)
     shutil.copy(minilm.HEAD_FILE.with_suffix(".sha256"), tmp_path)
     damaged = bytearray(head.read_bytes())
     damaged[-1] ^= 1
     head.write_bytes(damaged)
     with pytest.raises(ModelError, match="damaged"):
-        minilm.load(head)
+        minilm.load(tmp_path, head)
 
 
 def test_a_file_that_is_no_head_is_refused(tmp_path: Path) -> None:
@@ -62,7 +75,7 @@ def test_a_file_that_is_no_head_is_refused(tmp_path: Path) -> None:
     head.write_bytes(b"nothing of the kind")
     head.with_suffix(".sha256").write_text(sha256(head), encoding="ascii")
     with pytest.raises(ModelError, match="not a head"):
-        minilm.load(head)
+        minilm.load(tmp_path, head)
 
 
 def test_our_own_headlines_are_many_distinct_and_labelled() -> None:
@@ -92,7 +105,7 @@ def test_sentfin_is_read_with_its_broken_cells_counted(shared_data: Path) -> Non
 
 
 @pytest.mark.slow
-def test_it_beats_a_frozen_encoder_on_sentences_that_it_never_saw(model: TorchScorer, shared_data: Path) -> None:
+def test_it_beats_a_frozen_encoder_on_sentences_that_it_never_saw(model: Scorer, shared_data: Path) -> None:
     found = evaluate.on_labels(model, evaluate.read_phrasebank(shared_data / "phrasebank"))
     assert float(str(found["accuracy"])) > 0.738  # a logistic head on the frozen encoder, trained on SEntFiN
     assert float(str(found["macro_f1"])) > 0.717
