@@ -121,7 +121,7 @@ def newest(settings: Settings, name: str) -> StoredModel | None:
     folders = (card.parent for card in (settings.home / "models" / name).glob(f"*/{CARD}"))
     for folder in sorted(folders, key=lambda place: (place / CARD).stat().st_mtime_ns, reverse=True):
         with contextlib.suppress(ModelError):
-            return load(folder.resolve().as_uri(), checksum(folder / SERVED))
+            return load(folder.resolve().as_uri(), _card(folder).files.get(SERVED, ""))
     return None
 
 

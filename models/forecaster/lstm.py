@@ -1,6 +1,6 @@
 """The LSTM, in Keras: built, trained and exported here, served by `onnx_model.py`. Importing this loads TensorFlow.
 
-It starts as the random walk (mean 0, Gaussian quantiles) and departs from it only as far as the data pull it.
+It starts as a random walk (mean 0, Gaussian quantiles) and departs from it only as far as the data pull it.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from streams.errors import ModelError
 
 UNITS = 128
 DROPOUT = 0.2
+INPUT_DROPOUT = 0.3  # windows overlap by 49 minutes of 50, so without it the network learns them by heart in two epochs
 THREADS = 2  # training leaves the other cores to the stages that serve
 LARGEST_DIFFERENCE = 1e-4  # Keras against ONNX Runtime, in volatilities
 
@@ -50,8 +51,8 @@ def prepare(seed: int) -> None:
 def build(scaler: Scaler) -> Any:
     """Return the untrained network: [N, 50, F] features to [N, H, 1 + Q], the mean and the quantiles.
 
-    Outputs are in units of sigma sqrt(h). Quantiles are ordered by construction: the median, and positive gaps summed
-    outwards from it.
+    Outputs are in units of scale sqrt(h), see :class:`models.forecaster.windows.Windows`. Quantiles are ordered by
+    construction: the median, and positive gaps summed outwards from it.
 
     Parameters
     ----------
@@ -60,7 +61,8 @@ def build(scaler: Scaler) -> Any:
         the network has learnt nothing about it.
     """
     inputs = keras.Input((WINDOW, len(FEATURES)), name="features")
-    hidden = keras.layers.LSTM(UNITS)(_normalised(inputs, scaler))
+    noisy = keras.layers.Dropout(INPUT_DROPOUT)(_normalised(inputs, scaler))
+    hidden = keras.layers.LSTM(UNITS)(noisy)
     hidden = keras.layers.Dropout(DROPOUT)(hidden)
     raw = keras.layers.Dense(
         len(HORIZONS_MIN) * (1 + len(LEVELS)),
@@ -99,15 +101,16 @@ def loss(target: Any, output: Any) -> Any:
     Parameters
     ----------
     target : Any
-        [N, H] returns in units of sigma sqrt(h).
+        [N, H, 2], returns in units of scale sqrt(h), and the window's weight.
     output : Any
         [N, H, 1 + Q], as :func:`build` gives.
     """
     target = ops.cast(target, output.dtype)
-    miss = target[:, :, None] - output[:, :, 1:]
+    returns, weight = target[:, :, :1], target[:, :, 1:]
+    miss = returns - output[:, :, 1:]
     levels = ops.convert_to_tensor(LEVELS.astype(np.float32))
-    pinball = ops.mean(ops.maximum(levels * miss, (levels - 1.0) * miss))
-    return pinball + 0.1 * keras.losses.huber(target, output[:, :, 0], delta=2.0)
+    pinball = ops.mean(weight * ops.maximum(levels * miss, (levels - 1.0) * miss))
+    return pinball + 0.1 * keras.losses.huber(weight * returns, weight * output[:, :, :1], delta=2.0)
 
 
 def fit(
@@ -118,7 +121,7 @@ def fit(
     epochs: int,
     tell: Callable[[int], None],
 ) -> None:
-    """Train `network` in place on (features, scaled targets) and leave it with its best weights on `validation`.
+    """Train `network` in place on (features, targets as in :func:`loss`) and leave it with its best weights on `validation`.
 
     `tell` is called after each epoch with how many are done.
 
@@ -129,7 +132,7 @@ def fit(
     """
     network.compile(optimizer=keras.optimizers.Adam(1e-3, clipnorm=1.0), loss=loss)
     callbacks = [
-        keras.callbacks.EarlyStopping(patience=3, restore_best_weights=True),
+        keras.callbacks.EarlyStopping(patience=2, restore_best_weights=True),
         keras.callbacks.TerminateOnNaN(),
         keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, _logs: tell(epoch + 1)),
     ]

@@ -14,7 +14,7 @@ from streams.messages import ModelAnnouncement
 
 
 class OnnxForecaster:
-    """A stored network: features [N, 50, F] to [N, H, 1 + Q], the mean and the quantiles in units of sigma sqrt(h).
+    """A stored network: features [N, 50, F] to [N, H, 1 + Q], the mean and the quantiles in units of scale sqrt(h).
 
     One thread a call: a window takes a fraction of a millisecond, and results must not depend on how work was split.
 
@@ -40,7 +40,7 @@ class OnnxForecaster:
     def forecast(self, windows: Windows) -> Predictions:
         """Return the forecasts of `windows`, which are full."""
         raw = self._session.run(None, {self._input: windows.features})[0].astype(np.float64)
-        scaled = raw * (windows.sigma[:, None] * ROOT_HORIZON)[:, :, None]
+        scaled = raw * (windows.scale[:, None] * ROOT_HORIZON)[:, :, None]
         quantiles = scaled[:, :, 1:]
         return Predictions(scaled[:, :, 0], quantiles, prob_up(quantiles))
 

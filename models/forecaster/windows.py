@@ -22,13 +22,13 @@ Array = NDArray[np.float64]
 WINDOW = 50  # minutes that a full window holds
 FEATURE_VERSION = 1  # raise it with every change of FEATURES or of what one of them means: older models are then refused
 RAW = ("open", "high", "low", "close", "volume", "ma7", "ma21", "sent_mean", "sent_n", "flat")
-FEATURES = ("ret", "body", "range", "ma7", "ma21", "volume", "sentiment", "news", "sentiment_n", "flat")
+FEATURES = ("ret", "body", "range", "ma7", "ma21", "volume", "sentiment", "news", "sentiment_n", "flat", "turbulence")
 
 DECAY = 0.94  # RiskMetrics' lambda
 SIGMA_FLOOR = 1e-5  # a tenth of a basis point a minute: a halted symbol must not divide by zero
 PRIOR_SIGMA = 5e-4  # 5 basis points a minute is about 16 % a year of US sessions
 PRIOR_BARS = 4.0  # how many returns the prior is worth before the first one; it fades to none in a full window
-CLIP = 10.0  # in volatilities; beyond that a row says "a jump" and no more
+CLIP = 10.0  # in units of `Windows.scale`; beyond that a row says "a jump" and no more
 
 
 def raw_row(row: Features) -> tuple[float, ...]:
@@ -97,9 +97,21 @@ class Windows:
         return ewma_sigma(self.returns)
 
     @cached_property
+    def scale(self) -> Array:
+        """The unit of what a network sees and says, [N], log-return units: the volatility that the mean |return| implies.
+
+        Unlike `sigma` it is hardly moved by a single jump, which would shrink all that the network sees for half an hour.
+        """
+        if self.bars == 1:
+            return self.sigma
+        implied: Array = np.maximum(np.sqrt(np.pi / 2) * np.abs(self.returns).mean(axis=1), SIGMA_FLOOR)
+        return implied
+
+    @cached_property
     def features(self) -> NDArray[np.float32]:
         """What a model sees, [N, T, len(FEATURES)], in the order of :data:`FEATURES`."""
-        columns = (*self._prices(), self._volume(), *self._sentiment(), self.raw("flat"))
+        turbulence = np.broadcast_to(np.log(self.sigma / self.scale)[:, None], self.rows.shape[:2])
+        columns = (*self._prices(), self._volume(), *self._sentiment(), self.raw("flat"), turbulence)
         return np.stack(columns, axis=2).astype(np.float32)
 
     def _prices(self) -> tuple[Array, ...]:
@@ -107,7 +119,7 @@ class Windows:
         first_unknown = np.pad(self.returns, ((0, 0), (1, 0)))
         ratios = [np.log(close / self.raw("open")), np.log(self.raw("high") / self.raw("low"))]
         ratios += [np.log(close / self.raw("ma7")), np.log(close / self.raw("ma21"))]
-        scale = self.sigma[:, None]
+        scale = self.scale[:, None]
         return tuple(np.clip(ratio / scale, -CLIP, CLIP) for ratio in (first_unknown, *ratios))
 
     def _volume(self) -> Array:

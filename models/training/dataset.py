@@ -20,21 +20,34 @@ LONGEST = max(HORIZONS_MIN)
 VALIDATION_SHARE = 0.15
 TRAINING_WINDOWS = 20_000  # what two cores learn from in a minute or so; more are thinned out evenly at random
 VALIDATION_WINDOWS = 4_000
-LARGEST_TARGET = 20.0  # in volatilities; a halt's floored volatility makes any move look enormous
+WEIGHTS = (0.2, 4.0)  # the least and the most that a window may count; 1 is usual
+LARGEST_TARGET = 20.0  # in volatilities; a halt's floored scale makes any move look enormous
 
 
 @dataclass(frozen=True)
 class Part:
-    """Windows with what followed: `targets` [N, H] are log returns from each window's last close."""
+    """Windows with what followed: `targets` [N, H] are log returns from each window's last close; `symbols` [N]."""
 
     windows: Windows
     targets: Array
+    symbols: NDArray[np.object_]
 
     @cached_property
     def scaled(self) -> NDArray[np.float32]:
-        """Targets in units of sigma sqrt(h), [N, H]."""
-        scaled = self.targets / (self.windows.sigma[:, None] * ROOT_HORIZON)
-        return np.clip(scaled, -LARGEST_TARGET, LARGEST_TARGET).astype(np.float32)
+        """What a network is trained on, [N, H, 2]: the targets in units of scale sqrt(h), and the window's weight."""
+        scaled = self.targets / (self.windows.scale[:, None] * ROOT_HORIZON)
+        scaled = np.clip(scaled, -LARGEST_TARGET, LARGEST_TARGET)
+        return np.stack([scaled, np.broadcast_to(self.weights()[:, None], scaled.shape)], axis=2).astype(np.float32)
+
+    def weights(self) -> Array:
+        """Return each window's volatility over the median of its symbol's, [N].
+
+        Forecasts are judged by their errors in returns, in which turbulent minutes count for more than calm ones.
+        """
+        frame = pl.DataFrame({"symbol": self.symbols.astype(str), "scale": self.windows.scale})
+        relative = frame.select(pl.col("scale") / pl.col("scale").median().over("symbol")).to_series().to_numpy()
+        weights: Array = np.clip(relative, *WEIGHTS)
+        return weights
 
     def scaler(self) -> dict[str, tuple[float, float]]:
         """Return the mean and the standard deviation of each feature."""
@@ -76,10 +89,9 @@ def load(settings: Settings, seed: int, limit: int = TRAINING_WINDOWS) -> Datase
             " record a few hours more, or ingest simulated history"
         )
     chance = np.random.default_rng(seed)
-    raw = raw_matrix(rows)
     return Dataset(
-        train=_part(raw, _thinned(ends[train], limit, chance)),
-        validation=_part(raw, _thinned(ends[validation], VALIDATION_WINDOWS, chance)),
+        train=_part(rows, _thinned(ends[train], limit, chance)),
+        validation=_part(rows, _thinned(ends[validation], VALIDATION_WINDOWS, chance)),
         data_cutoff_ts_us=int(minutes[ends].max()) + (1 + LONGEST) * MINUTE_US,
     )
 
@@ -130,8 +142,9 @@ def _thinned(ends: NDArray[np.int64], limit: int, chance: np.random.Generator) -
     return ends if len(ends) <= limit else np.sort(chance.choice(ends, limit, replace=False))
 
 
-def _part(raw: Array, ends: NDArray[np.int64]) -> Part:
+def _part(rows: pl.DataFrame, ends: NDArray[np.int64]) -> Part:
+    raw = raw_matrix(rows)
     windows = Windows(raw[ends[:, None] + np.arange(1 - WINDOW, 1)])
     price = np.log(raw[:, RAW.index("close")])
     targets = price[ends[:, None] + np.array(HORIZONS_MIN)] - price[ends][:, None]
-    return Part(windows, targets)
+    return Part(windows, targets, rows["symbol"].to_numpy()[ends])

@@ -40,7 +40,7 @@ def train(settings: Settings, *, epochs: int = EPOCHS, seed: int = SEED, progres
     Parameters
     ----------
     epochs : int
-        At most so many; training stops earlier when validation has not improved for three.
+        At most so many; training stops earlier when validation has not improved for two.
     seed : int
         The same seed, lake and machine give the same weights; the id differs, for the export names its nodes anew.
     progress : bool

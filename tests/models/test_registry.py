@@ -75,6 +75,14 @@ def test_a_graph_that_is_none_is_refused_although_its_checksum_is_right(own: Set
         OnnxForecaster(registry.save(own, card(), "lstm", tmp_path / "made"))
 
 
+def test_the_newest_model_that_is_whole_is_found(own: Settings, stored: StoredModel, tmp_path: Path) -> None:
+    assert registry.newest(own, "sentiment") is None
+    later = stored_onnx(own, tmp_path / "made later", seed=2)
+    assert registry.newest(own, "forecaster") == later
+    (later.folder / registry.SERVED).unlink()
+    assert registry.newest(own, "forecaster") == stored
+
+
 def test_the_card_is_json_for_people(stored: StoredModel) -> None:
     assert json.loads((stored.folder / registry.CARD).read_text())["data_cutoff_ts_us"] == 123
 

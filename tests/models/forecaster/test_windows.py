@@ -15,7 +15,15 @@ def test_features_are_finite_and_bounded_even_for_a_halted_symbol_that_jumps() -
     assert batch.features.shape == (2, WINDOW, len(FEATURES))
     assert np.isfinite(batch.features).all()
     assert np.abs(batch.features).max() <= CLIP
-    assert batch.sigma[1] == SIGMA_FLOOR
+    assert batch.sigma[1] == batch.scale[1] == SIGMA_FLOOR
+
+
+def test_a_jump_moves_the_scale_less_than_the_volatility() -> None:
+    market = rows(50)
+    jumped = [msgspec.structs.replace(row, close=row.close * 1.01, high=row.high * 1.01) for row in market[40:]]
+    calm, after = (Windows.stack([[raw_row(row) for row in some]]) for some in (market, market[:40] + jumped))
+    assert after.scale[0] / calm.scale[0] < 1.7 < after.sigma[0] / calm.sigma[0]
+    assert after.features[0, -1, FEATURES.index("turbulence")] > calm.features[0, -1, FEATURES.index("turbulence")] + 0.5
 
 
 def test_volumes_and_prices_count_only_in_proportion() -> None:

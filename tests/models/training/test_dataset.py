@@ -112,7 +112,7 @@ def test_scaled_targets_are_bounded_although_a_halt_has_next_to_no_volatility(ow
     halted = rows(600, scale=0.0)
     jumped = [msgspec.structs.replace(row, close=500.0, high=500.0) for row in halted[120:]]
     fill(own, halted[:120] + jumped)
-    assert np.abs(dataset.load(own, seed=1).train.scaled).max() == dataset.LARGEST_TARGET
+    assert np.abs(dataset.load(own, seed=1).train.scaled[:, :, 0]).max() == dataset.LARGEST_TARGET
 
 
 def test_the_raw_matrix_has_the_columns_of_raw_in_order(own: Settings) -> None:
@@ -121,3 +121,13 @@ def test_the_raw_matrix_has_the_columns_of_raw_in_order(own: Settings) -> None:
     matrix = dataset.raw_matrix(dataset.final_rows(own))
     assert matrix.shape == (80, len(RAW))
     assert matrix[7].tolist() == list(raw_row(market[7]))
+
+
+def test_a_turbulent_window_weighs_more_than_a_calm_one_of_its_symbol_whatever_the_others_do(own: Settings) -> None:
+    calm, wild = rows(600), rows(600, "MSFT", seed=2, scale=5e-3)
+    turbulent = [msgspec.structs.replace(row, minute_ts_us=row.minute_ts_us - 200 * MINUTE_US) for row in rows(200, scale=2e-3)]
+    fill(own, turbulent + calm, wild)
+    part = dataset.load(own, seed=1).train
+    weights = part.weights()
+    assert np.median(weights[part.symbols == "MSFT"]) == pytest.approx(1.0)
+    assert weights[part.symbols == "AAPL"].max() > 2.5
