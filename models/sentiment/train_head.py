@@ -190,11 +190,12 @@ def train(labels: Path, out: Path, recipe: Recipe) -> dict[str, float]:
     target = {name: torch.tensor([e.target for e in examples]) for name, examples in kept.items()}
     temperature = fit_temperature(torch.cat(list(logits.values())), torch.cat(list(target.values())))
     figures = {f"held_out_accuracy_{name}": accuracy(logits[name], target[name]) for name in kept}
-    _write(out, trainer.tensors(), {"scale": 1.0, "temperature": round(temperature, 2), **figures})
+    write(out, trainer.tensors(), {"scale": 1.0, "temperature": round(temperature, 2), **figures})
     return {"temperature": temperature, **figures}
 
 
-def _write(out: Path, tensors: dict[str, Any], about: dict[str, float]) -> None:
+def write(out: Path, tensors: dict[str, Any], about: dict[str, float]) -> None:
+    """Write the head file and the checksum beside it."""
     save_file(tensors, out, metadata={"tickcast": json.dumps(about)})
     out.with_suffix(".sha256").write_text(f"{sha256(out)}  {out.name}\n", encoding="ascii")
 
