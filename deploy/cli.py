@@ -17,6 +17,7 @@ from rich.table import Table
 from deploy import doctor as doctors
 from deploy import roles, tailing
 from deploy.local import jars, supervisor
+from deploy.local.processes import STOP_TIMEOUT_S
 from producers import catalog
 from producers.catalog import Choice
 from streams import bus, settings
@@ -275,3 +276,5 @@ def _end_with_parent(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(1)
     os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(STOP_TIMEOUT_S)
+    os._exit(1)  # the broker went the same way, and a flush waits for it

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import threading
 import time
 import webbrowser
 from dataclasses import dataclass
@@ -173,7 +174,7 @@ def broker_only(settings: Settings, port: int) -> None:
 
     named = msgspec.structs.replace(settings, broker_port=port)
     broker = Broker(named, settings.home / "broker")
+    stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: broker.stop())
-    broker.start()
-    broker.wait()
+        signal.signal(number, lambda *_: stop.set())
+    broker.run(stop)

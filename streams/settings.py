@@ -30,7 +30,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     home: Annotated[Path, Meta(description="where logs, checkpoints, the lake, models and the broker's data live")] = Path(
         ".tickcast"
     )
-    cache: Annotated[Path, Meta(description="where downloaded jars are kept for all projects")] = msgspec.field(
+    cache: Annotated[Path, Meta(description="where downloaded jars and exported models are kept, for all homes")] = msgspec.field(
         default_factory=lambda: user_cache_path("tickcast")
     )
     broker: Annotated[str, Meta(description="host:port of a Kafka broker; empty: start an embedded one")] = ""

@@ -36,8 +36,6 @@ def forecasts(config: Settings) -> str:
     return plain.broker
 
 
-@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # a reader's five lines do not close their consumer
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.parametrize("example", find_examples("README.md"), ids=str)
+@pytest.mark.parametrize("example", list(find_examples("README.md")), ids=str)
 def test_the_readme_runs(example: CodeExample, eval_example: EvalExample, forecasts: str) -> None:
     eval_example.run(example, module_globals={"broker": forecasts})

@@ -83,7 +83,8 @@ def kill_and_see_it_return(up: Up) -> None:
     """Kill -9 the scorer and wait for its successor."""
 
     def scorers() -> set[int]:
-        return {child.pid for child in up.children() if "score" in child.cmdline()}
+        living = [child for child in up.children() if child.status() != psutil.STATUS_ZOMBIE]
+        return {child.pid for child in living if "score" in child.cmdline()}
 
     first = eventually(scorers, 120)
     for pid in first:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import socket
 import subprocess
+import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -66,10 +67,8 @@ class Broker:
         Raises
         ------
         EnvironmentFault
-            No Java, no jars, a taken port, or a broker that does not come up.
+            No Java, no jars, or a broker that does not come up.
         """
-        if answers(self.port):
-            raise EnvironmentFault(f"port {self.port} is taken; set TICKCAST_BROKER_PORT to another one, or 0 for a free one")
         self._data.mkdir(parents=True, exist_ok=True)
         properties = self._data / "server.properties"
         properties.write_text(PROPERTIES.format(port=self.port, controller_port=free_port(), log_dir=self._data / "log"))
@@ -116,10 +115,13 @@ class Broker:
         if process.poll() is not None:
             raise EnvironmentFault(f"the embedded broker did not start; {self.log_path} says why")
 
-    def wait(self) -> None:
-        """Wait until the broker ends by itself."""
-        if self.process is not None:
-            self.process.wait()
+    def run(self, stop: threading.Event) -> None:
+        """Start, and stop once `stop` is set; return earlier where the broker ends by itself."""
+        self.start()
+        process = self.process
+        while process is not None and process.poll() is None and not stop.wait(0.2):
+            pass
+        self.stop()
 
     def stop(self) -> None:
         """Ask the broker to shut down and wait; kill it where it does not within 20 s."""

@@ -169,6 +169,8 @@ def start_broker(settings: Settings) -> tuple[Settings, Process]:
         It does not come up; the sentence is the broker's own.
     """
     port = settings.broker_port or free_port()
+    if answers(port):
+        raise EnvironmentFault(f"port {port} is taken; set TICKCAST_BROKER_PORT to another one, or 0 for a free one")
     process = Process("broker", settings, ("--port", str(port)))
     process.start()
     eventually(lambda: process.broken or answers(port), BROKER_TIMEOUT_S)
