@@ -86,7 +86,7 @@ export class PriceChart {
   /** @param {HTMLElement} container */
   constructor(container) {
     this.container = container;
-    this.symbol = "";
+    this.shown = "";
     this.chart = createChart(container, {
       autoSize: true,
       layout: { attributionLogo: false, fontSize: 12 },
@@ -113,15 +113,16 @@ export class PriceChart {
     this.fan.colours = { fan: colour("--forecast"), walk: colour("--walk") };
   }
 
-  /** @param {string} symbol @param {Bar[]} bars oldest first @param {Forecast[]} forecasts of one model and one time, nearest horizon first */
-  show(symbol, bars, forecasts) {
+  /** @param {string} shown what is on the chart: another one moves it to the newest bars @param {Bar[]} bars oldest first @param {Forecast[]} forecasts of one model and one time, nearest horizon first */
+  show(shown, bars, forecasts) {
     this.candles.setData(bars.map(({ minute_ts_us, open, high, low, close }) => ({ time: minute_ts_us / 1e6, open, high, low, close })));
     this.volume.setData(bars.map(({ minute_ts_us, volume }) => ({ time: minute_ts_us / 1e6, value: volume })));
     this.future.setData(this.minutesAhead(forecasts));
     this.fan.show(forecasts);
     const digits = bars.length && bars[bars.length - 1].close < 10 ? 4 : 2;
     this.candles.applyOptions({ priceFormat: { type: "price", precision: digits, minMove: 10 ** -digits } });
-    if (this.symbol !== symbol && bars.length) this.home(symbol, bars.length);
+    if (this.shown !== shown && bars.length) this.home(bars.length, forecasts);
+    if (bars.length) this.shown = shown;
   }
 
   /** @param {Forecast[]} forecasts */
@@ -131,10 +132,10 @@ export class PriceChart {
     return Array.from({ length: (end - start) / 60 + 1 }, (_, minute) => ({ time: start + 60 * minute }));
   }
 
-  /** Show the newest bars with room for the fan. @param {string} symbol @param {number} count */
-  home(symbol, count) {
-    this.symbol = symbol;
-    const shown = Math.round(Math.min(120, this.container.clientWidth / 9));
-    this.chart.timeScale().setVisibleLogicalRange({ from: Math.max(-1, count - shown), to: Math.max(count, 20) + 16 });
+  /** Show the newest bars with room for the fan. @param {number} count @param {Forecast[]} forecasts */
+  home(count, forecasts) {
+    const ahead = 2 + (forecasts.at(-1)?.horizon_min ?? 0);
+    const width = Math.round(Math.min(140, this.container.clientWidth / 8));
+    this.chart.timeScale().setVisibleLogicalRange({ from: Math.max(-1, count - width + ahead), to: Math.max(count, width / 2) + ahead });
   }
 }

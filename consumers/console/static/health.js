@@ -60,7 +60,7 @@ function renderRoles(roles, now_us) {
 
 /** @param {any} role @param {number} now_us */
 function roleRow(role, now_us) {
-  const state = role.silent ? "silent" : role.state || "unknown";
+  const state = role.silent ? "silent" : role.state || "running";
   const counts = Object.entries(role.counts).flatMap(([name, count]) => [document.createTextNode(`${name.replaceAll("_", " ")} `), make("b", { text: format.count(/** @type {number} */ (count)) })]);
   const said = make("td", { class: "clip", title: role.detail }, make("span", { class: `state ${state}`, text: state }));
   const seen = make("td", { class: "number", text: format.age(now_us - role.wall_ts_us), title: format.dateTime(role.wall_ts_us) });

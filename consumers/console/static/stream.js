@@ -3,7 +3,7 @@
 /** @typedef {{minute_ts_us: number, open: number, high: number, low: number, close: number, volume: number, revision: number, final: boolean}} Bar */
 /** @typedef {{symbol: string, as_of_ts_us: number, horizon_min: number, target_ts_us: number, last_price: number, mean: number, quantiles: Record<string, number>, prob_up: number, model_id: string, role: string, provisional: boolean}} Forecast */
 /** @typedef {{horizon_min: number, model_id: string, role: string, rolling_skill: number | null, rolling_n: number, covered: Record<string, [number, number]>}} Skill */
-/** @typedef {{symbol: string, price: number | null, price_ts_us: number, change: number | null, spark: number[], bars: Map<number, Bar>, forecasts: Map<string, Forecast>, skills: Map<string, Skill>, hasHistory: boolean}} SymbolState */
+/** @typedef {{symbol: string, price: number | null, price_ts_us: number, change: number | null, spark: number[], bars: Map<number, Bar>, forecasts: Map<string, Forecast>, skills: Map<string, Skill>, historyAsked: boolean, historyComplete: boolean}} SymbolState */
 /** @typedef {{id: string, event_ts_us: number, text: string, source: string, url: string, symbols: string[], scores: {symbol: string, score: number, p_positive: number, p_negative: number, p_neutral: number, model_id: string}[]}} Headline */
 /** @typedef {{connected: boolean, received_ms: number, now_us: number, caught_up: boolean, clock_ts_us: number, mode: string, source: string, symbols: Map<string, SymbolState>, headlines: Map<string, Headline>, health: any}} State */
 
@@ -17,7 +17,7 @@ function empty() {
 
 /** @param {string} symbol @returns {SymbolState} */
 function emptySymbol(symbol) {
-  return { symbol, price: null, price_ts_us: 0, change: null, spark: [], bars: new Map(), forecasts: new Map(), skills: new Map(), hasHistory: false };
+  return { symbol, price: null, price_ts_us: 0, change: null, spark: [], bars: new Map(), forecasts: new Map(), skills: new Map(), historyAsked: false, historyComplete: false };
 }
 
 /** Holds the state of the page and tells its subscribers, once a frame of the screen, that something changed. */
@@ -86,11 +86,13 @@ export class Store {
   /** Fetch the bars of `symbol` from before this page was opened; updates bring the newer ones. @param {string} symbol */
   async loadHistory(symbol) {
     const known = this.state.symbols.get(symbol);
-    if (!known || known.hasHistory) return;
-    known.hasHistory = true;
+    if (!known || known.historyAsked) return;
+    known.historyAsked = true;
     const response = await fetch(`v1/bars?symbol=${encodeURIComponent(symbol)}`).catch(() => null);
-    if (response?.ok) this.applyBars(known, await response.json());
-    else known.hasHistory = false;
+    if (response?.ok) {
+      this.applyBars(known, await response.json());
+      known.historyComplete = true;
+    } else known.historyAsked = false;
   }
 
   lost() {

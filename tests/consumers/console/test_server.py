@@ -1,0 +1,119 @@
+"""The server on a real broker: what is produced comes out as JSON and as server-sent events."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from consumers.console.server import listen, run
+from streams.clock import wall_ts_us
+from streams.errors import EnvironmentFault
+from streams.settings import Settings
+from streams.testing import eventually
+from tests.consumers.console.conftest import HOST, Console, Produce
+from tests.consumers.console.samples import bar, forecast, headline, score, sentiment, status
+
+pytestmark = pytest.mark.timeout(60)
+
+
+def snapshot(address: str) -> Any:
+    return httpx.get(f"{address}/v1/snapshot").raise_for_status().json()
+
+
+def events(response: httpx.Response) -> Iterator[tuple[str, str, Any]]:
+    """Yield (kind, id, content) of each server-sent event."""
+    fields: dict[str, str] = {}
+    for line in response.iter_lines():
+        if line:
+            name, _, value = line.partition(": ")
+            fields[name] = value
+        elif "data" in fields:
+            yield fields["event"], fields["id"], json.loads(fields["data"])
+            fields = {}
+
+
+def symbols_of(page: Any) -> list[str]:
+    return [row["symbol"] for row in page.get("symbols", [])]
+
+
+def closes_of(page: Any) -> list[float]:
+    return [shown["close"] for row in page.get("symbols", []) for shown in row["bars"]]
+
+
+def test_what_was_produced_is_in_the_snapshot_also_after_a_restart(console: Console, produce: Produce) -> None:
+    produce(*(bar(minute) for minute in range(5)), forecast(4), score(0), ingest_us=wall_ts_us() - 5_000)
+    produce(headline(1), sentiment(1), status("produce", detail="simulated", ticks=9))
+    for _start in range(2):
+        with console() as address:
+            page = snapshot(address)
+            [row] = page["symbols"]
+            assert row["price"] == pytest.approx(bar(4).close)
+            assert row["forecasts"][0]["forecast_id"] == forecast(4).forecast_id
+            assert row["skills"][0]["covered"]["80"] == [1, 1]
+            assert page["headlines"][0]["scores"][0]["score"] == 0.62
+            assert (page["mode"], page["caught_up"]) == ("SIMULATED", True)
+            assert page["health"]["tick_to_feature"]["n"] == 5
+            bars = httpx.get(f"{address}/v1/bars", params={"symbol": "AAPL"}).json()
+            assert [shown["close"] for shown in bars] == pytest.approx([bar(minute).close for minute in range(5)])
+
+
+def test_the_stream_starts_with_a_snapshot_and_brings_what_changes(console: Console, produce: Produce) -> None:
+    produce(bar(0))
+    with console() as address, httpx.stream("GET", f"{address}/v1/stream") as response:
+        stream = events(response)
+        kind, _, page = next(stream)
+        assert (kind, symbols_of(page)) == ("snapshot", ["AAPL"])
+        produce(bar(1, 600.0))
+        assert 600.0 in next(closes for kind, _, page in stream if kind == "update" and 600.0 in (closes := closes_of(page)))
+
+
+def test_a_browser_that_comes_back_gets_what_it_missed_and_no_snapshot(console: Console, produce: Produce) -> None:
+    with console() as address:
+        with httpx.stream("GET", f"{address}/v1/stream") as response:
+            _, last_id, _ = next(events(response))
+        produce(bar(0))
+        eventually(lambda: symbols_of(snapshot(address)))
+        with httpx.stream("GET", f"{address}/v1/stream", headers={"Last-Event-ID": last_id}) as response:
+            kinds = []
+            for kind, _, page in events(response):
+                kinds.append(kind)
+                if symbols_of(page) == ["AAPL"]:
+                    break
+            assert set(kinds) == {"update"}
+
+
+def test_an_id_of_another_start_gets_a_snapshot(console: Console) -> None:
+    with console() as address:
+        for strange in ("1-1", "nonsense", "-", "9" * 30):
+            with httpx.stream("GET", f"{address}/v1/stream", headers={"Last-Event-ID": strange}) as response:
+                assert next(events(response))[0] == "snapshot"
+
+
+def test_the_console_reports_its_own_status(console: Console) -> None:
+    with console() as address:
+        roles = eventually(lambda: snapshot(address)["health"]["roles"])
+        assert roles[0]["role"] == "console"
+
+
+def test_probes_headers_and_refusals(console: Console) -> None:
+    with console() as address:
+        assert httpx.get(f"{address}/healthz").json() == {"alive": True}
+        assert httpx.get(f"{address}/readyz").json() == {"ready": True}
+        page = httpx.get(address)
+        assert page.headers["content-type"].startswith("text/html")
+        assert "default-src 'none'" in page.headers["content-security-policy"]
+        assert page.headers["x-content-type-options"] == "nosniff"
+        assert httpx.get(f"{address}/v1/bars", params={"symbol": "NOPE"}).status_code == 404
+        assert httpx.get(f"{address}/v1/bars", params={"symbol": "x" * 33}).status_code == 422
+        assert httpx.get(address, headers={"Host": "elsewhere.example"}).status_code == 400
+        assert httpx.post(f"{address}/v1/snapshot").status_code == 405
+        assert httpx.get(f"{address}/../server.py").status_code == 404
+
+
+def test_a_taken_port_is_told_in_one_sentence(config: Settings) -> None:
+    with listen(HOST, 0) as taken, pytest.raises(EnvironmentFault, match="TICKCAST_CONSOLE_PORT"):
+        run(config, port=taken.getsockname()[1])
