@@ -71,6 +71,7 @@ export class MarketView {
     this.renderHorizons(state);
     byId("symbols-empty").hidden = state.symbols.size > 0;
     byId("symbols-note").hidden = state.symbols.size === 0;
+    byId("chart-empty").hidden = Boolean(symbol?.bars.size);
     if (symbol) this.renderSymbol(symbol);
     this.renderVerdict(symbol);
     this.renderNews(state);
@@ -153,7 +154,7 @@ export class MarketView {
     say(byId("change"), symbol.change === null ? "" : `${format.signedPercent(symbol.change)} in 30 min`, format.direction(symbol.change));
     say(byId("ohlc"), last ? `${format.hourMinute(last.minute_ts_us)} UTC  O ${format.price(last.open)}  H ${format.price(last.high)}  L ${format.price(last.low)}  C ${format.price(last.close)}` : "");
     say(byId("chart-summary"), summary(symbol.symbol, bars.length, fan[fan.length - 1]));
-    this.chart.show(`${symbol.symbol} ${symbol.historyComplete} ${this.horizon}`, bars, fan);
+    this.chart.show(`${symbol.symbol} ${symbol.historyComplete} ${fan.at(-1)?.horizon_min}`, bars, fan);
   }
 
   /** @param {SymbolState | undefined} symbol */
