@@ -11,6 +11,8 @@ from typing import Protocol
 
 from streams.bus import Outgoing, Record
 
+LARGEST_BATCH = 5_000  # records read ahead of a handler; the default of `max_batch`
+
 
 class Handler(Protocol):
     """The work of one consumer role.
@@ -29,6 +31,8 @@ class Handler(Protocol):
     """Topics (bare names) that are consumed and committed."""
     memory: tuple[str, ...]
     """Topics (bare names) whose past goes into :meth:`restore`: inputs up to the committed offset, others to their end."""
+    max_batch: int
+    """How many records the next :meth:`handle` may be given: no more than it answers in a few seconds. May change at any time."""
 
     def restore(self, record: Record) -> None:
         """Take one record of the past into the state, without output."""

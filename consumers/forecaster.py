@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from consumers.base import LARGEST_BATCH
 from consumers.history import Arrival, SymbolHistory
 from models.follower import ModelFollower
 from models.forecaster import onnx_model
@@ -41,6 +42,7 @@ class ForecastHandler:
     name = ROLE
     inputs: tuple[str, ...] = ("features",)
     memory: tuple[str, ...] = ("features",)
+    max_batch = LARGEST_BATCH
 
     def __init__(self, champion: Callable[[], Forecaster | None]) -> None:
         self._champion = champion

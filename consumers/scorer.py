@@ -11,6 +11,7 @@ from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from consumers.base import LARGEST_BATCH
 from models.evaluation import scoring
 from streams import bus, codec
 from streams.bus import Outgoing, Record
@@ -58,6 +59,7 @@ class ScoreHandler:
     name = "score"
     inputs: tuple[str, ...] = ("forecasts", "features")
     memory: tuple[str, ...] = ("forecasts", "features", "scores")
+    max_batch = LARGEST_BATCH
 
     def __init__(self) -> None:
         self.unscorable = 0

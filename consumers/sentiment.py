@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
+from consumers.base import LARGEST_BATCH
+from consumers.known_texts import KnownTexts, Meanings, Probabilities
 from models.sentiment.base import SentimentModel
 from streams import bus, codec
 from streams.bus import Outgoing, Record
 from streams.errors import BadMessage
 from streams.messages import Headline, Sentiment
 
-REMEMBERED_TEXTS = 50_000  # a story is often repeated for days; this is some 10 MB
+HANDLE_S = 2.0  # of scoring in one batch: a rebalance waits for it, and a crash repeats it
+FIRST_BATCH = 32  # until the model's speed is known
 DECIMALS = 4  # a batch's padding moves a probability by about 1e-7: coarser than that, so that repeats are equal bytes
-
-Probabilities = tuple[float, float, float]  # positive, negative, neutral
 
 
 class SentimentHandler:
@@ -29,15 +30,23 @@ class SentimentHandler:
     ----------
     model : SentimentModel
         Called once per batch, with the batch's new texts.
+    known : KnownTexts, optional
+        What this very model said before; by default nothing, and it is kept in memory only.
+    clock : callable
+        Seconds, for how long the model takes.
     """
 
     name = "sentiment"
     inputs: tuple[str, ...] = ("headlines",)
     memory: tuple[str, ...] = ()
 
-    def __init__(self, model: SentimentModel) -> None:
+    def __init__(
+        self, model: SentimentModel, known: KnownTexts | None = None, clock: Callable[[], float] = time.perf_counter
+    ) -> None:
         self._model = model
-        self._known: OrderedDict[str, Probabilities | None] = OrderedDict()
+        self._clock = clock
+        self._known = known or KnownTexts()
+        self.max_batch = FIRST_BATCH
 
     def restore(self, record: Record) -> None:
         """Do nothing: the role has no state that outputs depend on."""
@@ -55,20 +64,25 @@ class SentimentHandler:
         scored = self._score({news.text for _, news in read if isinstance(news, Headline) and not news.closes})
         return [sent for record, news in read for sent in self._answer(record, news, scored)]
 
-    def _score(self, texts: Iterable[str]) -> dict[str, Probabilities | None]:
+    def _score(self, texts: set[str]) -> Meanings:
         """Return what each text means, None where the model cannot tell."""
-        wanted = sorted(texts)
-        new = [text for text in wanted if text not in self._known]
+        found = self._known.recall(sorted(texts))
+        new = sorted(texts - found.keys())
         if new:
-            self._known.update(zip(new, map(_rounded, self._model.score(new)), strict=True))
-        found = {text: self._known[text] for text in wanted}
-        for text in wanted:
-            self._known.move_to_end(text)
-        while len(self._known) > REMEMBERED_TEXTS:
-            self._known.popitem(last=False)
+            scored = dict(zip(new, map(_rounded, self._timed(new)), strict=True))
+            self._known.learn(scored)
+            found |= scored
         return found
 
-    def _answer(self, record: Record, news: Headline | BadMessage, scored: dict[str, Probabilities | None]) -> Iterator[Outgoing]:
+    def _timed(self, texts: list[str]) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+        """Score, and set how many records the next batch may have: as if none of them were known."""
+        started = self._clock()
+        probabilities = self._model.score(texts)
+        affordable = round(len(texts) * HANDLE_S / max(self._clock() - started, 1e-9))
+        self.max_batch = max(1, min(affordable, 2 * max(self.max_batch, 1), LARGEST_BATCH))
+        return probabilities
+
+    def _answer(self, record: Record, news: Headline | BadMessage, scored: Meanings) -> Iterator[Outgoing]:
         if isinstance(news, BadMessage):
             yield bus.dead_letter(record, self.name, news)
         elif news.closes:

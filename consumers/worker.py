@@ -11,6 +11,9 @@ producer → acknowledged → committed by Faust. What others fell into, and wha
 * `stream.take` waits its whole time for company. Here the first record wakes the pump at once, and whatever arrives
   while a batch is worked on is the next batch.
 * A slow handler must not stall heartbeats: it has its thread, and Faust's consumer another.
+* A rebalance waits for the batch at hand, and a crash repeats it: a batch is at most `max_batch` records, which a
+  handler that knows its speed keeps to a few seconds. What is behind waits in memory, up to `LARGEST_BATCH` records, then
+  Faust stops reading: the member keeps its place in the group however far behind it is.
 * A rebalance may bring other partitions: state is forgotten and rebuilt (`memory.py`) before any record of the new
   assignment is handled. Faust's own assignor gives the same partition numbers of all inputs to one worker; aiokafka's
   round robin, which Faust takes where `table_standby_replicas` is 0, does not.
@@ -32,7 +35,7 @@ from typing import Any
 import faust
 from kafka.errors import KafkaError
 
-from consumers.base import Handler
+from consumers.base import LARGEST_BATCH, Handler
 from consumers.memory import past
 from streams import bus
 from streams.bus import Outgoing, Record
@@ -42,7 +45,6 @@ from streams.topics import DEAD_LETTER_BYTES
 
 REPORT_EVERY_S = 2.0
 STOP_WITHIN_S = 20.0  # Faust's threads do not stop without a broker: then the process ends itself, with exit code 1
-BACKLOG = 5_000  # records read ahead of the handler; bounds the largest batch
 CHATTY = ("faust", "mode", "aiokafka", "kafka")
 
 log = logging.getLogger(__name__)
@@ -113,7 +115,7 @@ class _Worker:
         self._restored = False
         self._wake = asyncio.Event()
         self._room = asyncio.Event()
-        self._counts = {"in": 0, "out": 0, "dead": 0}
+        self._counts = {"in": 0, "out": 0, "dead": 0, "per_s": 0}  # per_s: records in, since the last report
 
     async def live(self, stopping: Callable[[], None]) -> None:
         """Run the app until a signal or a crash, call `stopping`, and stop it."""
@@ -171,7 +173,7 @@ class _Worker:
         async for event in stream.noack().events():
             self._events.append(event)
             self._wake.set()
-            if len(self._events) >= BACKLOG:
+            if len(self._events) >= LARGEST_BATCH:
                 self._room.clear()
                 await self._room.wait()
 
@@ -202,8 +204,11 @@ class _Worker:
         return count
 
     async def _work_off(self) -> None:
-        events, self._events = self._events, []
+        size = max(1, self._handler.max_batch)
+        events, self._events = self._events[:size], self._events[size:]
         self._room.set()
+        if self._events:
+            self._wake.set()
         records = [_record(event.message, self._settings) for event in events]
         answer = await asyncio.get_running_loop().run_in_executor(self._thread, self._handler.handle, records)
         await self._deliver(answer)
@@ -227,13 +232,16 @@ class _Worker:
 
     async def _report(self) -> None:
         while True:
+            before = self._counts["in"]
             await asyncio.sleep(REPORT_EVERY_S)
+            self._counts["per_s"] = round((self._counts["in"] - before) / REPORT_EVERY_S)
             if self._restored:
                 await self._say("ready")
 
     async def _say(self, state: State) -> None:
+        counts = self._counts | {"waiting": len(self._events)}
         try:
-            await asyncio.to_thread(self._reporter.say, state, self._handler.describe(), dict(self._counts))
+            await asyncio.to_thread(self._reporter.say, state, self._handler.describe(), counts)
         except KafkaError as error:
             log.warning("the status could not be told: %s", error)
 

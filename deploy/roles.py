@@ -33,11 +33,13 @@ def archive(settings: Settings) -> None:
 
 def sentiment(settings: Settings) -> None:
     """Run the sentiment consumer."""
-    from consumers import worker  # noqa: PLC0415 - Faust and torch only where they run
+    from consumers import known_texts, worker  # noqa: PLC0415 - Faust and torch only where they run
     from consumers.sentiment import SentimentHandler  # noqa: PLC0415
     from models.sentiment.base import load  # noqa: PLC0415
 
-    worker.run(SentimentHandler(load(settings)), settings)
+    model = load(settings)
+    known = known_texts.KnownTexts(known_texts.file_of(settings.cache, model.model_id))
+    worker.run(SentimentHandler(model, known), settings)
 
 
 def forecast(settings: Settings) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from consumers import worker
-from consumers.base import Handler
+from consumers.base import LARGEST_BATCH, Handler
 from streams import settings
 from streams.bus import Outgoing, Record
 
@@ -24,6 +24,7 @@ class Echo:
     name = "echo"
     inputs: tuple[str, ...] = ("ticks",)
     memory: tuple[str, ...] = ()
+    max_batch = LARGEST_BATCH
 
     def restore(self, record: Record) -> None:
         raise AssertionError(record)

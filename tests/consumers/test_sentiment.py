@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from consumers import sentiment
+from consumers.known_texts import KnownTexts
 from consumers.sentiment import SentimentHandler
 from models.sentiment import minilm
 from streams import bus, codec
@@ -89,13 +90,46 @@ def test_a_repeated_text_is_scored_once_over_batches_too() -> None:
     assert model.asked == [["a", "b"], ["c"]]
 
 
-def test_the_memory_of_texts_is_bounded_and_forgets_the_longest_unused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sentiment, "REMEMBERED_TEXTS", 2)
+def test_the_memory_of_texts_is_bounded_and_forgets_the_longest_unused() -> None:
     model = CountingModel()
-    handler = SentimentHandler(model)
+    handler = SentimentHandler(model, KnownTexts(in_memory=2))
     for text in ("a", "b", "a", "c", "a", "b"):
         assert len(handler.handle([record(headline(text))])) == 1
     assert model.asked == [["a"], ["b"], ["c"], ["b"]]
+
+
+def test_a_text_is_scored_once_over_restarts_too(tmp_path: Path) -> None:
+    model = CountingModel()
+    texts = ["news", "?", "news again"]
+    first, second = (
+        SentimentHandler(model, KnownTexts(tmp_path / "texts.sqlite")).handle([record(headline(text)) for text in texts])
+        for _ in range(2)
+    )
+    assert first == second
+    assert model.asked == [sorted(texts)]
+
+
+class SlowModel(CountingModel):
+    """Takes as long for a text as it is told, on a clock of its own."""
+
+    seconds = 0.0
+    clock = 0.0
+
+    def score(self, texts: Sequence[str]) -> NDArray[np.float64]:
+        self.clock += self.seconds * len(texts)
+        return super().score(texts)
+
+
+def test_a_batch_grows_with_speed_and_never_beyond_what_the_model_does_in_time() -> None:
+    model = SlowModel()
+    handler = SentimentHandler(model, clock=lambda: model.clock)
+    sizes = []
+    for number, model.seconds in enumerate([0.001] * 8 + [0.1, 30.0]):
+        sizes.append(handler.max_batch)
+        handler.handle([record(headline(f"{number} {n}")) for n in range(min(handler.max_batch, 100))])
+    assert sizes[:8] == [32, 64, 128, 256, 512, 1_024, 2_000, 2_000]
+    assert sizes[-1] == sentiment.HANDLE_S / 0.1
+    assert handler.max_batch == 1
 
 
 def test_what_cannot_be_read_or_scored_is_a_dead_letter_in_its_place() -> None:
