@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -15,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from deploy import doctor as doctors
-from deploy import roles, tailing
+from deploy import models_cli, roles, tailing
 from deploy.local import jars, supervisor
 from deploy.local.processes import STOP_TIMEOUT_S
 from producers import catalog
@@ -237,13 +238,9 @@ def doctor(
         raise typer.Exit(0 if doctors.examine(config, out) else 1)
 
 
+app.add_typer(models_cli.app, name="models")
 bench_app = typer.Typer(no_args_is_help=True, help="Measure this machine on the whole pipeline.")
 app.add_typer(bench_app, name="bench")
-
-
-@bench_app.callback()
-def _bench() -> None:
-    """Keep `latency` a command of its own, though it is the only one yet."""
 
 
 @bench_app.command()
@@ -259,6 +256,24 @@ def latency(
     if figures is None:
         raise typer.Exit(1)
     out.print(bench.latency_table(figures))
+
+
+@bench_app.command("sentiment")
+def bench_sentiment(
+    data: Annotated[Path | None, typer.Option(help="CSV with a column title or text; default: our own, numbered")] = None,
+    n: Annotated[int, typer.Option(help="how many headlines for the group that is killed; 0: all of them, or 3,000")] = 0,
+    speed_n: Annotated[int, typer.Option(help="how many distinct ones for the speed")] = 3_000,
+    report: Annotated[Path | None, typer.Option("--json", "--report", help="write the figures here")] = None,
+) -> None:
+    """Score headlines through Kafka: how near to the bare model's speed, and what three kills and two rebalances lose."""
+    from deploy import bench_headlines, bench_sentiment  # noqa: PLC0415 - the command line must answer --help at once
+
+    figures = bench_sentiment.run(configured(), bench_headlines.read(data, n), speed_n, out)
+    if report:
+        report.write_text(json.dumps(figures, indent=1), encoding="utf-8")
+    out.print(bench_sentiment.table(figures))
+    if not figures["holds"]:
+        raise typer.Exit(1)
 
 
 def main() -> None:

@@ -74,7 +74,7 @@ def namespaced(settings: Settings, choice: Choice) -> Settings:
 def plan(settings: Settings, options: Options) -> Plan:
     """Return which roles run and when.
 
-    Unbounded: what is on the way of a first forecast starts first, the rest once that runs, and training last. Bounded:
+    Unbounded: what every tick goes through starts first, the source and the rest once that runs, and training last. Bounded:
     the source waits until everything is ready, a trained model included.
     """
 
@@ -87,7 +87,7 @@ def plan(settings: Settings, options: Options) -> Plan:
     train = role("train", niceness=10)
     if options.bounded:
         return Plan(((role("stream"), role("forecast")), (*work, *console), (train,)), held=(produce,))
-    return Plan(((role("stream"), role("forecast"), produce, *console), work, (train,)))
+    return Plan(((role("stream"), role("forecast"), *console), (produce, *work), (train,)))
 
 
 class Run:

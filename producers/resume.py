@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
+import msgspec
 from kafka import KafkaConsumer, TopicPartition
 
-from streams import bus, codec
-from streams.errors import BadMessage
-from streams.messages import Message
+from streams import bus
 from streams.settings import Settings
 
 Place = tuple[str, int]
@@ -24,12 +23,15 @@ NUMBER_HEADER = "number"  # which record of its tape this is in its partition, f
 FIRST_CHUNK = 500  # records; doubled until one of ours is among them
 
 
-class Origin(Message, frozen=True, kw_only=True):
+class Origin(msgspec.Struct, frozen=True, kw_only=True):
     """Whose a tick or headline is: read also from those that break the contract otherwise."""
 
     source: str
     seq: int = -1
     closes: bool = False
+
+
+_origins = msgspec.json.Decoder(Origin)
 
 
 def numbers(settings: Settings, source: str) -> Counter[Place]:
@@ -52,8 +54,8 @@ def highest_seq(settings: Settings, source: str) -> int:
 
 def _origin(record: bus.Record) -> Origin:
     try:
-        return codec.decode(Origin, record.value)
-    except BadMessage:
+        return _origins.decode(record.value or b"")
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return Origin(source="")  # somebody else's: its stage dead-letters it
 
 

@@ -38,6 +38,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     topic_prefix: Annotated[str, Meta(pattern="^[A-Za-z0-9._-]*$", description="namespace of topics and groups")] = ""
     partitions: Annotated[int, Meta(ge=1, le=62, description="partitions of each spread topic")] = 2
     symbols: Annotated[str, Meta(description="comma separated")] = "AAPL,MSFT,GOOGL,AMZN,TSLA,META"
+    archive: Annotated[str, Meta(description="lake that is written; empty: HOME/lake, of a namespace its own")] = ""
     engine: Annotated[Engine, Meta(description="how Spark runs the features")] = "realtime"
     lateness_min: Annotated[int, Meta(ge=0, le=15, description="how late a tick may be and still revise")] = 10
     future_s: Annotated[int, Meta(ge=0, le=60, description="how far a tick may be ahead of its clock")] = 5

@@ -49,13 +49,18 @@ def session(settings: Settings, slots: int, jars: list[Path], options: Mapping[s
     return spark
 
 
-def topic_stream(spark: SparkSession, settings: Settings, *topics: str) -> DataFrame:
-    """Return `topics` as a stream with the columns of Spark's Kafka source, from their beginning."""
+def topic_stream(spark: SparkSession, settings: Settings, *topics: str, largest_batch: int | None = None) -> DataFrame:
+    """Return `topics` as a stream with the columns of Spark's Kafka source, from their beginning.
+
+    `largest_batch` is how many records a micro-batch may have at most; None: as many as there are.
+    """
+    limit = {} if largest_batch is None else {"maxOffsetsPerTrigger": str(largest_batch)}
     return (
         spark.readStream.format("kafka")
         .option("kafka.bootstrap.servers", settings.broker)
         .option("subscribe", ",".join(settings.topic(topic) for topic in topics))
         .option("startingOffsets", "earliest")
         .option("failOnDataLoss", "true")
+        .options(**limit)
         .load()
     )

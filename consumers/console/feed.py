@@ -49,7 +49,9 @@ class Feed:
         self._boot = wall_ts_us()
         self._number = 0
         self._frames: deque[tuple[int, Frame]] = deque(maxlen=FRAMES_KEPT)
-        self._news = asyncio.Condition()
+        # set when the next frame is there, and then replaced: unlike a condition, it has no lock that a browser which
+        # leaves while it waits could keep
+        self._news = asyncio.Event()
 
     @property
     def stopped(self) -> bool:
@@ -92,16 +94,15 @@ class Feed:
             with self._lock:
                 page = self._views.changes(wall_ts_us())
             if page is not None:
-                await self._append(page)
+                self._append(page)
             await asyncio.sleep(FRAME_S)
-        async with self._news:
-            self._news.notify_all()
+        self._news.set()
 
-    async def _append(self, page: Page) -> None:
-        async with self._news:
-            self._number += 1
-            self._frames.append((self._number, self._frame("update", page)))
-            self._news.notify_all()
+    def _append(self, page: Page) -> None:
+        self._number += 1
+        self._frames.append((self._number, self._frame("update", page)))
+        self._news.set()
+        self._news = asyncio.Event()
 
     def _frame(self, kind: str, page: Page) -> Frame:
         return Frame(kind, f"{self._boot}-{self._number}", msgspec.json.encode(page).decode())
@@ -127,9 +128,9 @@ class Feed:
         return oldest - 1 <= number <= self._number
 
     async def _after(self, number: int) -> list[tuple[int, Frame]]:
-        async with self._news:
-            await self._news.wait_for(lambda: self._number > number or self.stopped)
-            return [(at, frame) for at, frame in self._frames if at > number]
+        while self._number <= number and not self.stopped:
+            await self._news.wait()
+        return [(at, frame) for at, frame in self._frames if at > number]
 
 
 def read(settings: Settings, feed: Feed) -> None:

@@ -16,6 +16,7 @@ from streams.clock import SECOND_US
 from streams.messages import DeadLetter, Event, Features
 
 SILENT_US = 10 * SECOND_US
+BUSY_US = 90 * SECOND_US  # Spark and TensorFlow say nothing while they start
 RATE_US = 10 * SECOND_US
 LATENCY_US = 60 * SECOND_US
 MAX_SAMPLES = 5_000
@@ -28,7 +29,7 @@ Mode = Literal["", "SIMULATED", "REPLAY", "LIVE"]
 
 
 class RoleRow(msgspec.Struct, frozen=True):
-    """One process: what it said last; `silent` when that was over 10 s ago and it had not finished."""
+    """One process: what it said last; `silent` when that was too long ago and it had not finished."""
 
     role: str
     state: str
@@ -169,7 +170,8 @@ class HealthView:
             self._letters.popitem(last=False)
 
     def _role(self, event: Event, now_us: int) -> RoleRow:
-        silent = event.state != "done" and now_us - event.wall_ts_us > SILENT_US
+        patience_us = BUSY_US if event.state in {"starting", "training"} else SILENT_US
+        silent = event.state != "done" and now_us - event.wall_ts_us > patience_us
         counts = {name: count for name, count in event.counts.items() if name != "pid"}
         return RoleRow(event.role, event.state, silent, event.detail, event.wall_ts_us, counts)
 
