@@ -93,9 +93,14 @@ def _is_good(topic: str, settings: Settings) -> Column:
     """Return whether a decoded record of `topic` belongs in the lake."""
     if topic in (refusals := _refusals(settings)):
         return refusals[topic].isNull()
-    good = ~F.col("broken") & (F.coalesce(F.col("v"), F.lit(1)) == 1)
-    own = _is_headline() if topic == "headlines" else F.col("final") & F.col("minute_ts_us").between(0, MAX_TS_US)
-    return F.coalesce(good & own, F.lit(False))
+    own = ~F.col("broken") & _is_headline() if topic == "headlines" else _is_final_row()
+    return F.coalesce(own & (F.coalesce(F.col("v"), F.lit(1)) == 1), F.lit(False))
+
+
+def _is_final_row() -> Column:
+    """Return whether a decoded object is a final row. Not `broken`: this alone of the topics may have nulls in its messages."""
+    whole = [F.col(name).isNotNull() for name in lake.schema("features") if name not in {"v", *lake.optional("features")}]
+    return reduce(Column.__and__, whole, F.col("final") & F.col("minute_ts_us").between(0, MAX_TS_US))
 
 
 def _is_headline() -> Column:

@@ -111,6 +111,12 @@ def schema(topic: str) -> dict[str, pl.DataType]:
     return {field.name: _column(msgspec.inspect.type_info(field.type)) for field in msgspec.structs.fields(_kind(topic))}
 
 
+def optional(topic: str) -> dict[str, Any]:
+    """Return the columns of `topic` that a message may leave out, with what they mean then."""
+    fields = msgspec.structs.fields(_kind(topic))
+    return {field.name: field.default for field in fields if field.default is not msgspec.NODEFAULT}
+
+
 def _kind(topic: str) -> Any:
     """Return the struct whose fields are the columns; untyped, for msgspec types what it inspects more loosely than it is."""
     return MESSAGES.get(topic, Bar)
@@ -183,14 +189,9 @@ def label(symbol: str) -> str:
 
 def _shaped(topic: str, rows: pl.DataFrame) -> pl.DataFrame:
     """Return `rows` with exactly the columns of `topic`; an absent field takes the message's default."""
-    defaults: dict[str, Any] = {field.name: field.default for field in msgspec.structs.fields(_kind(topic))}
-    filled = (
-        pl.col(name).cast(kind)
-        if defaults[name] in {msgspec.NODEFAULT, None}
-        else pl.col(name).cast(kind).fill_null(defaults[name])
-        for name, kind in schema(topic).items()
-    )
-    return rows.select(filled)
+    columns = {name: pl.col(name).cast(kind) for name, kind in schema(topic).items()}
+    defaults = {name: default for name, default in optional(topic).items() if default is not None}
+    return rows.select((columns | {name: columns[name].fill_null(default) for name, default in defaults.items()}).values())
 
 
 def _put(lake: Path, place: Path, topic: str, rows: pl.DataFrame, part: str) -> None:
