@@ -23,7 +23,7 @@ $(STAMP): requirements.lock pyproject.toml $(filter .uv/%,$(UV))
 	@touch $@
 
 lock: $(filter .uv/%,$(UV)) ## resolve the dependencies again into requirements.lock
-	$(UV) pip compile --quiet --generate-hashes --no-emit-index-url --extra dev --extra train --python-version 3.11 pyproject.toml -o requirements.lock
+	$(UV) pip compile --quiet --generate-hashes --no-emit-index-url --extra dev --extra train --extra plots --python-version 3.11 pyproject.toml -o requirements.lock
 
 check: install ## lint, types, the import law, generated documents
 	$(RUN)ruff check .

@@ -1,4 +1,9 @@
-"""Many headlines to one number. No news is 0 as neutral news is: the count beside it tells them apart."""
+"""Many headlines to one number. No news is 0 as neutral news is: the count beside it tells them apart.
+
+Only the mean streams: `sent_mean` and `sent_n` of `features` (`streams/features.py`) are the mean score of the last 60 minutes
+and its count, from sums that Spark can add to. There `sent_mean` is null, not 0, where `sent_n` is 0.
+Median, trimmed and decayed mean need the scores themselves; they are for studies on what the lake keeps.
+"""
 
 from __future__ import annotations
 

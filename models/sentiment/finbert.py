@@ -95,8 +95,10 @@ def _first_line(error: Exception) -> str:
     return str(error).strip().split("\n", 1)[0] or type(error).__name__
 
 
-def load(folder: Path, cache: Path) -> Scorer:
+def load(folder: Path, cache: Path, *, int8: bool = False) -> Scorer:
     """Return the model in `folder`, ready to score: in bfloat16 on a GPU, else by ONNX Runtime from a graph kept in `cache`.
+
+    With `int8` it is always the CPU. A folder that holds an exported model is served as it is.
 
     Raises
     ------
@@ -108,9 +110,10 @@ def load(folder: Path, cache: Path) -> Scorer:
     from models.sentiment import finbert_network, torch_runtime  # noqa: PLC0415 - torch takes seconds to import
 
     device = torch_runtime.pick_device()
-    if device.type != "cpu":
+    if device.type != "cpu" and not int8:
         return torch_runtime.scorer(finbert_network.network(folder), device)
-    return onnx_runtime.load_cached(cache / "sentiment" / model_id(folder), lambda: finbert_network.network(folder))
+    kept = cache / "sentiment" / (model_id(folder) + onnx_runtime.suffix(int8=int8))
+    return onnx_runtime.load_cached(kept, lambda: finbert_network.network(folder), int8=int8)
 
 
 def model_id(folder: Path) -> str:

@@ -39,7 +39,7 @@ def network(folder: Path) -> Network:
         The files are damaged, or the model does not know the labels positive, negative and neutral.
     """
     name = model_id(folder)
-    tokenizer, model = _read(folder)
+    tokenizer, model = read(folder)
     limit = min(MAX_TOKENS, model.config.max_position_embeddings)
     return Network(name, tokenizer.backend_tokenizer, Classifier(model).eval(), limit)
 
@@ -56,7 +56,8 @@ def label_order(id2label: dict[int, str]) -> list[int]:
     return [columns[label] for label in LABELS]
 
 
-def _read(folder: Path) -> tuple[Any, Any]:
+def read(folder: Path) -> tuple[Any, Any]:
+    """Return the tokenizer and the classifier in `folder` as transformers' objects; its weights are not checked."""
     disable_progress_bar()  # of reading a local file
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)

@@ -30,8 +30,8 @@ def model_id(head_file: Path = HEAD_FILE) -> str:
     return f"minilm-{checked_sha256(head_file, head_file.with_suffix('.sha256'))[:8]}"
 
 
-def load(cache: Path, head_file: Path = HEAD_FILE) -> Scorer:
-    """Return the model, ready to score on the CPU; its graph is kept in `cache`.
+def load(cache: Path, head_file: Path = HEAD_FILE, *, int8: bool = False) -> Scorer:
+    """Return the model, ready to score on the CPU, in float32 or with int8 weights; its graph is kept in `cache`.
 
     Raises
     ------
@@ -44,4 +44,5 @@ def load(cache: Path, head_file: Path = HEAD_FILE) -> Scorer:
 
         return minilm_network.network(head_file)
 
-    return onnx_runtime.load_cached(cache / "sentiment" / model_id(head_file), make)
+    folder = cache / "sentiment" / (model_id(head_file) + onnx_runtime.suffix(int8=int8))
+    return onnx_runtime.load_cached(folder, make, int8=int8)

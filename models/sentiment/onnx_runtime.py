@@ -1,15 +1,11 @@
 """Models in ONNX Runtime: what CPUs run. Twice as fast as torch in float32, four times in int8, and without importing torch.
 
-A folder holds one model: `model.onnx`, `model.onnx.sha256`, `tokenizer.json` and `about.json`. To make one:
-
-    TICKCAST_SENTIMENT=finbert python -m models.sentiment.onnx_runtime --out FOLDER [--int8]
-
-and `TICKCAST_FINBERT=FOLDER` serves it.
+A folder holds one model: `model.onnx`, `model.onnx.sha256`, `tokenizer.json` and `about.json`.
+`tickcast models sentiment export` makes one, and `TICKCAST_FINBERT=FOLDER` serves it.
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import logging
 import tempfile
@@ -25,7 +21,6 @@ from tokenizers import Tokenizer
 
 from models.sentiment.files import checked_sha256, sha256
 from models.sentiment.scorer import Scorer, Tokens, cpu_threads
-from streams import settings
 from streams.errors import ModelError
 
 if TYPE_CHECKING:
@@ -43,9 +38,22 @@ class About(msgspec.Struct, frozen=True):
     max_tokens: int
 
 
+def suffix(*, int8: bool) -> str:
+    """Return what is added to the id of a model that is served in int8."""
+    return "-int8" if int8 else ""
+
+
 def is_exported(folder: Path) -> bool:
     """Return whether `folder` holds a model that :func:`load` can read."""
     return (folder / GRAPH).is_file() and (folder / "about.json").is_file()
+
+
+def about(folder: Path) -> About:
+    """Return what the exported model in `folder` tells of itself; raise ModelError where that cannot be read."""
+    try:
+        return msgspec.json.decode((folder / "about.json").read_bytes(), type=About)
+    except (OSError, msgspec.MsgspecError) as error:
+        raise ModelError(f"the model in {folder} cannot be read ({error}); delete the folder and export it again") from error
 
 
 def load(folder: Path) -> Scorer:
@@ -62,8 +70,8 @@ def load(folder: Path) -> Scorer:
     checked_sha256(graph, folder / f"{GRAPH}.sha256")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = cpu_threads()
+    told = about(folder)
     try:
-        about = msgspec.json.decode((folder / "about.json").read_bytes(), type=About)
         tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # the runtime and the tokenizer raise their own kinds, straight from Exception
@@ -73,16 +81,16 @@ def load(folder: Path) -> Scorer:
         found: NDArray[np.float32] = session.run(None, {"ids": ids, "mask": mask})[0]
         return found
 
-    return Scorer(about.model_id, tokenizer, logits, about.max_tokens)
+    return Scorer(told.model_id, tokenizer, logits, told.max_tokens)
 
 
-def load_cached(folder: Path, make: Callable[[], Network]) -> Scorer:
+def load_cached(folder: Path, make: Callable[[], Network], *, int8: bool = False) -> Scorer:
     """Return the model in `folder`; where it is absent or damaged, export it there from `make()` first."""
     if is_exported(folder):
         with contextlib.suppress(ModelError):
             return load(folder)
     log.info("exporting the sentiment model to %s, once", folder)
-    export(make(), folder)
+    export(make(), folder, int8=int8)
     return load(folder)
 
 
@@ -99,8 +107,8 @@ def export(network: Network, folder: Path, *, int8: bool = False) -> None:
             graph = _quantized(graph)
         (Path(scratch) / f"{GRAPH}.sha256").write_text(f"{sha256(graph)}  {GRAPH}\n", encoding="ascii")
         network.tokenizer.save(str(Path(scratch) / "tokenizer.json"))
-        about = About(f"{network.model_id}-int8" if int8 else network.model_id, network.max_tokens)
-        (Path(scratch) / "about.json").write_bytes(msgspec.json.encode(about))
+        told = About(network.model_id + suffix(int8=int8), network.max_tokens)
+        (Path(scratch) / "about.json").write_bytes(msgspec.json.encode(told))
         graph.replace(folder / GRAPH)
         for name in (f"{GRAPH}.sha256", "tokenizer.json", "about.json"):
             (Path(scratch) / name).replace(folder / name)
@@ -140,20 +148,3 @@ def _quantized(graph: Path) -> Path:
 
 def _no_advice(record: logging.LogRecord) -> bool:
     return "pre-processing before quantization" not in record.getMessage()
-
-
-def main() -> None:
-    """Export MiniLM, or the FinBERT that the settings name."""
-    from models.sentiment import finbert, finbert_network, minilm_network  # noqa: PLC0415 - two of them import torch
-
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--int8", action="store_true")
-    given = parser.parse_args()
-    config = settings.load()
-    mini = config.sentiment == "minilm"
-    export(minilm_network.network() if mini else finbert_network.network(finbert.locate(config)), given.out, int8=given.int8)
-
-
-if __name__ == "__main__":
-    main()

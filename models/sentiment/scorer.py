@@ -76,8 +76,12 @@ class Scorer:
 
     def score(self, texts: Sequence[str]) -> NDArray[np.float64]:
         """Return the probabilities [n, 3] of positive, negative, neutral; a row of NaN where a text has no known word."""
+        return self.score_as_is([clean(text) for text in texts])
+
+    def score_as_is(self, texts: Sequence[str]) -> NDArray[np.float64]:
+        """Return what :meth:`score` does, of texts that need no cleaning."""
         found = np.full((len(texts), 3), np.nan)
-        tokens = [encoded.ids for encoded in self._tokenizer.encode_batch([clean(text) for text in texts])]
+        tokens = [encoded.ids for encoded in self._tokenizer.encode_batch(list(texts))]
         known = [position for position, ids in enumerate(tokens) if not self._special.issuperset(ids)]
         for batch in buckets([len(tokens[position]) for position in known], self._budget):
             rows = [known[position] for position in batch]

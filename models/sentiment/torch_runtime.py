@@ -30,12 +30,17 @@ def pick_device() -> Any:
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
-def scorer(network: Network, device: Any) -> Scorer:
-    """Return `network` on `device`, ready to score; in bfloat16 on cuda."""
+def scorer(network: Network, device: Any, *, compiled: bool = False) -> Scorer:
+    """Return `network` on `device`, ready to score; in bfloat16 on cuda. Attention is torch's own fused one (SDPA).
+
+    `compiled`: by `torch.compile`, which takes a minute at first and then saves launches of kernels; worth it on a GPU only.
+    """
     cuda, cpu = device.type == "cuda", device.type == "cpu"
     if cpu:
         torch.set_num_threads(cpu_threads())
     module = network.module.eval().to(device, dtype=torch.bfloat16 if cuda else torch.float32)
+    if compiled:
+        module = torch.compile(module, dynamic=True)
 
     def logits(ids: Tokens, mask: Tokens) -> NDArray[np.float32]:
         with torch.inference_mode():

@@ -1,0 +1,127 @@
+"""`tickcast models`: the models themselves, apart from the stream. Imports happen in the commands, so that --help is quick."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from streams import settings
+from streams.errors import EnvironmentFault
+
+app = typer.Typer(no_args_is_help=True, help="Look at the models: list, export, time and examine them.")
+sentiment = typer.Typer(no_args_is_help=True, help="The models that score headlines.")
+app.add_typer(sentiment, name="sentiment")
+out = Console()
+
+Report = Annotated[Path | None, typer.Option("--json", "--report", help="write the figures here")]
+
+
+@sentiment.command("list")
+def listed() -> None:
+    """List the sentiment models: which are on this machine, and how to get the others."""
+    from models.sentiment import catalog  # noqa: PLC0415 - the command line must answer --help at once
+
+    table = Table("model", "id", "here")
+    for entry in catalog.entries(settings.load()):
+        table.add_row(entry.name, entry.model_id or "-", entry.missing or "yes")
+    out.print(table)
+
+
+@sentiment.command()
+def export(
+    folder: Annotated[Path, typer.Argument(help="where to; TICKCAST_FINBERT=FOLDER then serves it")],
+    model: Annotated[str, typer.Option(help="one of `tickcast models sentiment list`")] = "finbert-int8",
+) -> None:
+    """Write a model as an ONNX graph with its tokenizer and checksum, for machines without torch."""
+    from models.sentiment import catalog  # noqa: PLC0415 - the command line must answer --help at once
+
+    with out.status(f"exporting {model}"):
+        model_id = catalog.export(model, folder, settings.load())
+    out.print(f"{model_id} is in {folder}; TICKCAST_FINBERT={folder} serves it", highlight=False)
+
+
+@sentiment.command()
+def bench(
+    n: Annotated[int, typer.Option(min=8, help="how many headlines each contender scores")] = 128,
+    gpu: Annotated[bool, typer.Option(help="in bfloat16 on the GPU, at batch 1 to 1,024, instead")] = False,
+    compiled: Annotated[bool, typer.Option("--compile", help="with --gpu: by torch.compile")] = False,
+    report: Report = None,
+) -> None:
+    """Time a FinBERT (or a BERT-base of its shape) against transformers' pipeline(), on one model in one run."""
+    from models.sentiment import bench as benching  # noqa: PLC0415 - imports torch
+
+    with _progress() as progress, tempfile.TemporaryDirectory() as scratch:
+        if gpu:
+            on = benching.gpu_name()
+            of, total = benching.subject(settings.load()), len(benching.GPU_BATCHES)
+            rows = benching.on_gpu(of, compiled=compiled)
+        else:
+            on, of, total = "CPU, one thread", benching.subject(settings.load()), 5
+            rows = benching.on_cpu(of, n, Path(scratch))
+        found = dict(progress.track(rows, total, description=f"{of.name} on {on}"))
+    figures: dict[str, Any] = found if gpu else benching.ratios(found)
+    _write(report, {name: {"model": of.name, "device": on, **row} for name, row in figures.items()})
+    _table(f"{of.name} on {on}", figures)
+
+
+@sentiment.command()
+def evaluate(
+    data: Annotated[Path, typer.Option(help="folder with phrasebank/ and, if you like, finbert-outputs/")] = Path(
+        "../shared/data"
+    ),
+    model: Annotated[list[str] | None, typer.Option(help="again for more; default: all that are on this machine")] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="write a reliability diagram here (png, svg or pdf); needs matplotlib")
+    ] = None,
+    report: Report = None,
+) -> None:
+    """Examine models on Financial PhraseBank: accuracy, macro-F1, confusion, calibration, agreement with FinBERT."""
+    from models.sentiment import catalog, evaluation_report  # noqa: PLC0415 - the command line must answer --help at once
+    from models.sentiment import evaluate as examining  # noqa: PLC0415
+
+    config = settings.load()
+    names = catalog.checked(model or catalog.present(config))
+    exam = examining.read_exam(data)
+    figures = {}
+    with _progress() as progress:
+        for name in names:
+            task = progress.add_task(name, total=exam.n)
+            scorer = catalog.load(name, config)
+            figures[name] = examining.evaluate(scorer, exam, lambda done, task=task: progress.advance(task, done))  # type: ignore[misc]
+    _write(report, figures)
+    if plot is not None:
+        evaluation_report.reliability(figures, plot)
+    for line in evaluation_report.tables(figures):
+        out.print(line)
+
+
+@contextmanager
+def _progress() -> Iterator[Progress]:
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        yield progress
+
+
+def _write(path: Path | None, figures: dict[str, Any]) -> None:
+    if path is None:
+        return
+    try:
+        path.write_text(json.dumps(figures, indent=1), encoding="utf-8")
+    except OSError as error:
+        raise EnvironmentFault(f"the figures cannot be written to {path}: {error}") from error
+
+
+def _table(title: str, figures: dict[str, dict[str, float]]) -> None:
+    columns = list(dict.fromkeys(name for row in figures.values() for name in row))
+    table = Table("", *(name.replace("_", " ") for name in columns), title=title)
+    for name, row in figures.items():
+        table.add_row(name, *(f"{row[column]:,.3g}" if column in row else "" for column in columns))
+    out.print(table)
