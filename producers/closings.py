@@ -15,6 +15,7 @@ from streams.bus import Outgoing, outgoing
 from streams.clock import MINUTE_US, minute_start_us
 from streams.errors import BadMessage
 from streams.messages import Headline, Tick
+from streams.settings import Settings
 
 
 @dataclass(slots=True)
@@ -29,9 +30,9 @@ class _Last:
 class Closer:
     """Turns events into records for `ticks` and `headlines`, and adds the closings.
 
-    A symbol is open from its first trade that keeps the contract to the session's end. When the clock passes the end of a
+    A symbol is open from its first trade that the engine will take to the session's end. When the clock passes the end of a
     minute, one closing goes out for each open symbol, and one to every partition of `headlines`, behind all that belongs
-    to the minute.
+    to the minute. A symbol whose first trade is itself late gets the closings that it has missed.
 
     Parameters
     ----------
@@ -39,11 +40,14 @@ class Closer:
         Name for the messages' `source`.
     partitions : int
         How many partitions `headlines` has.
+    lateness_min : int
+        How late a trade may be: the engine refuses what is later, so no closing may repeat it.
     """
 
-    def __init__(self, source: str, partitions: int) -> None:
+    def __init__(self, source: str, partitions: int, lateness_min: int = Settings().lateness_min) -> None:
         self._source = source
         self._partitions = partitions
+        self._lateness_us = lateness_min * MINUTE_US
         self._clock_ts_us = 0
         self._minute_us = 0
         self._open: dict[str, _Last] = {}
@@ -106,26 +110,30 @@ class Closer:
             late=minute_start_us(event.event_ts_us) < self._minute_us,
         )
         record = outgoing("ticks", event.symbol, tick)
-        if _keeps_contract(record):
-            self._remember(event)
         yield record
+        if self._clock_ts_us - event.event_ts_us <= self._lateness_us and _keeps_contract(record):
+            yield from self._remember(event)
 
-    def _remember(self, trade: Trade) -> None:
+    def _remember(self, trade: Trade) -> Iterator[Outgoing]:
         last = self._open.get(trade.symbol)
-        if last is None:
-            self._open_symbols |= {trade.symbol}
         if last is None or (trade.event_ts_us, trade.seq) > (last.event_ts_us, last.seq):
             self._open[trade.symbol] = _Last(trade.event_ts_us, trade.seq, trade.price)
+        if last is None:
+            self._open_symbols |= {trade.symbol}
+            missed = range(minute_start_us(trade.event_ts_us) + MINUTE_US, self._minute_us + 1, MINUTE_US)
+            for boundary_us in missed:
+                yield from self._closings(boundary_us, [trade.symbol])
 
     def _close_until(self, minute_us: int) -> Iterator[Outgoing]:
         """Yield the closings of all minutes before `minute_us` that are still open."""
         while self._open and self._minute_us < minute_us:
             self._minute_us += MINUTE_US
-            yield from self._closings(self._minute_us)
+            yield from self._closings(self._minute_us, sorted(self._open))
         self._minute_us = max(self._minute_us, minute_us)
 
-    def _closings(self, boundary_us: int) -> Iterator[Outgoing]:
-        for symbol, last in self._open.items():
+    def _closings(self, boundary_us: int, symbols: list[str]) -> Iterator[Outgoing]:
+        for symbol in symbols:
+            last = self._open[symbol]
             closing = Tick(
                 event_ts_us=last.event_ts_us,
                 clock_ts_us=boundary_us,
@@ -138,14 +146,14 @@ class Closer:
             )
             yield outgoing("ticks", symbol, closing)
         for partition in range(self._partitions):
-            yield self._headline_closing(boundary_us, partition)
+            yield self._headline_closing(boundary_us, partition, symbols)
 
-    def _headline_closing(self, boundary_us: int, partition: int) -> Outgoing:
+    def _headline_closing(self, boundary_us: int, partition: int, symbols: list[str]) -> Outgoing:
         closing = Headline(
             event_ts_us=boundary_us - 1,
             clock_ts_us=boundary_us,
             id=f"closing-{self._source}-{boundary_us}-{partition}",
-            symbols=sorted(self._open),
+            symbols=symbols,
             text="",
             source=self._source,
             closes=True,

@@ -80,7 +80,7 @@ class Producing:
                 self._send(record._replace(partition=place[1], headers=[header]))
 
     def _records(self, resume_after: int) -> Iterator[bus.Outgoing]:
-        closer = Closer(self._source.name, self._partitions["headlines"])
+        closer = Closer(self._source.name, self._partitions["headlines"], self._settings.lateness_min)
         for event in self._source.events(resume_after):
             for step in steps(event, closer):
                 self._say()

@@ -248,3 +248,17 @@ def test_pulses_change_nothing_that_is_sent(sessions: list[list[Event]], data: s
         if data.draw(st.booleans()):
             pulsed.append(Pulse(data.draw(st.integers(event.event_ts_us, following.event_ts_us))))
     assert closed(pulsed) == closed(events)
+
+
+def test_a_symbol_that_opens_late_gets_the_closings_that_it_has_missed() -> None:
+    records = closed([trade(150), trade(65, "AMZN", seq=1), pulse(180)])
+    missed = [tick for tick in tick_closings(records) if tick.symbol == "AMZN"]
+    assert [closed_minute_us(tick.clock_ts_us) - T0 for tick in missed] == [MINUTE_US, 2 * MINUTE_US]
+    heard = [message for message in messages(records) if isinstance(message, Headline) and message.closes]
+    boundaries = [message.clock_ts_us - T0 for message in heard if "AMZN" in message.symbols]
+    assert boundaries == [2 * MINUTE_US] * PARTITIONS + [3 * MINUTE_US] * PARTITIONS
+
+
+def test_a_trade_that_the_engine_refuses_as_too_late_opens_nothing() -> None:
+    records = closed([trade(15 * 60), trade(0, "AMZN", seq=1), pulse(16 * 60)])
+    assert {tick.symbol for tick in tick_closings(records)} == {"AAPL"}
