@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from typing import Any
 
 from rich.progress import Progress
@@ -29,17 +30,24 @@ class Watch:
         self.ready: set[int] = set()
         self._progress = progress
         self._changed = time.monotonic()
-        self._records = bus.follow(settings, "sentiment", "events", stop=self._is_silent)
+        self._over = False
+        self._records = bus.follow(settings, "sentiment", "events", stop=self._is_over)
 
     def until(self, condition: Callable[[], bool]) -> None:
         """Read on until `condition` holds, or nothing new has come for `SILENT_S`."""
-        while not condition() and not self._is_silent():
+        while not condition() and not self._is_over():
             for record in next(self._records, []):
                 self._take(record)
             self._progress(len(self.seen))
 
-    def _is_silent(self) -> bool:
-        return time.monotonic() - self._changed > SILENT_S
+    def close(self) -> None:
+        """Close the client: its thread would keep the process."""
+        self._over = True
+        for _ in self._records:
+            pass
+
+    def _is_over(self) -> bool:
+        return self._over or time.monotonic() - self._changed > SILENT_S
 
     def _take(self, record: Record) -> None:
         before = len(self.seen) + len(self.ready)
@@ -64,10 +72,9 @@ def measure(settings: Settings, texts: Sequence[Text], progress: Progress) -> di
     is sent once all workers are ready again. So each disturbance meets a working group, however few headlines there are.
     """
     task = progress.add_task("a group of two, disturbed", total=sum(len(item.symbols) for item in texts))
-    watch = Watch(settings, lambda done: progress.update(task, completed=done))
     started, wanted = time.perf_counter(), set[Pair]()
     size = -(-len(texts) // len(PLAN))
-    with Group(settings) as group:
+    with closing(Watch(settings, lambda done: progress.update(task, completed=done))) as watch, Group(settings) as group:
         group.start()
         group.start()
         for number, disturb in enumerate(PLAN):
