@@ -239,6 +239,41 @@ def doctor(
 
 
 app.add_typer(models_cli.app, name="models")
+verify_app = typer.Typer(no_args_is_help=True, help="Check claims about the system against independent computations.")
+app.add_typer(verify_app, name="verify")
+
+
+@verify_app.callback()
+def _verify() -> None:
+    """Keep `parity` a command of its own, though it is the only one yet."""
+
+
+@verify_app.command()
+def parity(
+    tape: Annotated[Path, typer.Option(help="a folder with ticks.* and, if there are any, headlines.*")],
+    shuffle_s: Annotated[float, typer.Option("--shuffle-s", help="delay every trade by 0 to so many seconds")] = 0.0,
+    duplicates: Annotated[float, typer.Option(help="share of the trades that come twice")] = 0.0,
+    late: Annotated[float, typer.Option(help="share of the trades that come 1 to 9.5 minutes late")] = 0.0,
+    engine: Annotated[str | None, typer.Option(help="realtime, microbatch, or switch: one, the other, and back")] = None,
+    kills: Annotated[int, typer.Option(help="kill -9 the engine so often on the way")] = 0,
+    seed: Seed = 1,
+    quick: Annotated[bool, typer.Option(help="the first 4,000 trades only")] = False,
+    report: Annotated[Path | None, typer.Option("--json", "--report", help="write the figures here")] = None,
+) -> None:
+    """Stream a tape, disturbed, and compare every row with a whole, sorted computation that shares no code."""
+    from deploy.verify import parity as check  # noqa: PLC0415 - the command line must answer --help at once
+    from deploy.verify.disturbed import Disturbance  # noqa: PLC0415
+
+    config = configured(engine=None if engine == "switch" else engine)
+    trial = check.Trial(Disturbance(shuffle_s, duplicates, late, seed), kills, engine == "switch")
+    figures = check.run(config, check.open_tape(tape, quick), trial)
+    out.print_json(data=figures)
+    if report:
+        report.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    if any(figures[name] for name in ("mismatches_against_truth", "mismatches_against_batch", "not_final")):
+        raise typer.Exit(1)
+
+
 bench_app = typer.Typer(no_args_is_help=True, help="Measure this machine on the whole pipeline.")
 app.add_typer(bench_app, name="bench")
 

@@ -79,14 +79,11 @@ def batch_features(settings: Settings, ticks: list[Outgoing], sentiment: list[Ou
     session = spark.session(settings, 2, roles.spark_jars(settings), OPTIONS)
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
-        inputs = []
-        for topic, records, schema in (
-            ("ticks", ticks, features.TICK_SCHEMA),
-            ("sentiment", sentiment, features.SENTIMENT_SCHEMA),
-        ):
+        for topic, records in (("ticks", ticks), ("sentiment", sentiment)):
             _kafka_like(records, settings).write_parquet(scratch / f"{topic}.parquet")
-            inputs.append(features.parse(session.read.parquet(str(scratch / f"{topic}.parquet")), schema))
-        rows = features.features(*inputs).where("final").drop("ingest")
+        raw_ticks, raw_sentiment = (session.read.parquet(str(scratch / f"{topic}.parquet")) for topic in ("ticks", "sentiment"))
+        good = features.good_ticks(raw_ticks, settings), features.good_sentiment(raw_sentiment, settings)
+        rows = features.features(*good).where("final").drop("ingest")
         rows.coalesce(1).write.parquet(str(scratch / "features"))
         session.stop()
         return pl.read_parquet(scratch / "features" / "*.parquet")

@@ -154,6 +154,16 @@ def _scores_reason() -> Column:
     )
 
 
+def good_ticks(raw: DataFrame, settings: Settings) -> DataFrame:
+    """Return the decoded ticks of `raw` (columns of Spark's Kafka source) that the engine takes."""
+    return parse(raw, TICK_SCHEMA).where(tick_reason(settings).isNull())
+
+
+def good_sentiment(raw: DataFrame, settings: Settings) -> DataFrame:
+    """Return the decoded sentiment of `raw` (columns of Spark's Kafka source) that the engine takes."""
+    return parse(raw, SENTIMENT_SCHEMA).where(sentiment_reason(settings).isNull())
+
+
 def _minute_us() -> Column:
     """Return the start of the minute that an input belongs to; a closing belongs to the minute that it ends."""
     at = F.when(F.col("closes"), F.col("clock_ts_us") - MINUTE_US).otherwise(F.col("event_ts_us"))

@@ -40,9 +40,8 @@ def outputs(rows: DataFrame, topic: str) -> DataFrame:
 
 def good_inputs(session: SparkSession, settings: Settings) -> tuple[DataFrame, DataFrame]:
     """Return the streams of ticks and of sentiment that follow the contract and are neither too late nor from the future."""
-    ticks = features.parse(spark.topic_stream(session, settings, "ticks"), features.TICK_SCHEMA)
-    sentiment = features.parse(spark.topic_stream(session, settings, "sentiment"), features.SENTIMENT_SCHEMA)
-    return ticks.where(features.tick_reason(settings).isNull()), sentiment.where(features.sentiment_reason(settings).isNull())
+    ticks, sentiment = (spark.topic_stream(session, settings, topic) for topic in ("ticks", "sentiment"))
+    return features.good_ticks(ticks, settings), features.good_sentiment(sentiment, settings)
 
 
 def start(session: SparkSession, settings: Settings) -> StreamingQuery:

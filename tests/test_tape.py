@@ -9,11 +9,12 @@ import msgspec
 import polars as pl
 import pytest
 
+from deploy.verify import truth
 from streams.clock import MINUTE_US
 from streams.messages import DeadLetter, Features, Forecast, Score, Sentiment
 from streams.settings import Settings, load
 from tests.pipeline import messages, run_tape
-from tests.streams import batch, tapes, truth
+from tests.streams import batch, tapes
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 

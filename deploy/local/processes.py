@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -103,6 +104,14 @@ class Process:
         """Return the last line of the log."""
         lines = self.log_path.read_text(errors="replace").strip().splitlines() if self.log_path.exists() else []
         return lines[-1] if lines else ""
+
+    def kill(self) -> None:
+        """Kill the process (-9) with all that it has started, and start it again, as if it had died."""
+        if self.handle is not None:
+            os.killpg(self.handle.pid, signal.SIGKILL)
+            self.handle.wait()
+        self.restarts += 1
+        self.start()
 
     def ask_to_stop(self) -> None:
         """Send SIGTERM to the process, where it runs."""

@@ -9,9 +9,9 @@ from pathlib import Path
 import polars as pl
 from pyspark.sql import DataFrame, SparkSession
 
+from deploy.verify import truth
 from streams import features
 from streams.settings import Settings
-from tests.streams import truth
 
 SOURCE: dict[str, pl.DataType | type[pl.DataType]] = {
     "key": pl.Binary,

@@ -78,13 +78,18 @@ def test_bad_records_stay_outside_and_do_not_hold_up_the_good_ones(config: Setti
 
 
 def test_a_batch_run_again_replaces_its_own_files(spark: SparkSession, config: Settings) -> None:
+    """As after a kill between the last file and the commit: the offsets are planned, the batch is not known as done."""
     send(config, everything(0, 60))
-    topics = ",".join(config.topic(name) for name in archive.SCHEMAS)
-    source = spark.read.format("kafka").option("kafka.bootstrap.servers", config.broker).option("subscribe", topics)
     for _ in range(2):
-        archive.take(source.load(), config, lake.Part("w", 0, 0).name)
-    for topic in archive.SCHEMAS:
-        assert_frame_equal(raw(config, topic), expected(config, topic))
+        running = archive.start(spark, config)
+        running.processAllAvailable()
+        running.stop()
+        commits = [path for path in (config.state / "checkpoints" / "lake" / "commits").iterdir() if path.name.isdecimal()]
+        assert [path.name for path in commits] == ["0"]
+        for path in commits:
+            path.unlink()
+        for topic in archive.SCHEMAS:
+            assert_frame_equal(raw(config, topic), expected(config, topic))
 
 
 @contextmanager

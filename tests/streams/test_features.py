@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from pyspark.sql import Column, SparkSession
 
+from deploy.verify import truth
 from producers.base import Event, SessionEnd, Trade
 from producers.closings import Closer
 from producers.replay import Replay
@@ -20,7 +21,7 @@ from streams.bus import Outgoing
 from streams.errors import BadMessage
 from streams.messages import Headline, Message, Sentiment, Tick
 from streams.settings import Settings
-from tests.streams import bad_values, batch, tapes, truth
+from tests.streams import bad_values, batch, tapes
 from tests.streams.strategies import T0
 from tests.streams.tapes import MINUTE, Print, Tape
 

@@ -12,11 +12,12 @@ import pytest
 from pyspark.sql import SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
 
+from deploy.verify import truth
 from streams import bus, codec, job
 from streams.messages import Features
 from streams.settings import Settings
 from streams.testing import eventually
-from tests.streams import batch, tapes, truth
+from tests.streams import batch, tapes
 from tests.streams.strategies import T0
 from tests.streams.tapes import MINUTE, Print, Tape
 

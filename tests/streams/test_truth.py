@@ -5,7 +5,8 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
-from tests.streams import batch, tapes, truth
+from deploy.verify import truth
+from tests.streams import batch, tapes
 from tests.streams.tapes import MINUTE, Print, Tape
 
 M0 = 1_340_285_400_000_000

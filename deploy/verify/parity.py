@@ -1,0 +1,242 @@
+"""`tickcast verify parity`: what streams out of a disturbed tape equals a sorted, whole computation, row by row.
+
+Two things are compared with the rows that the engine has on `features` in the end: an independent computation in polars
+(`truth.py`, no code shared), and the same plan run over the recorded topics as one batch.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import polars as pl
+
+from deploy import first_model
+from deploy.local import supervisor
+from deploy.local.processes import Process
+from deploy.verify import truth
+from deploy.verify.disturbed import Disturbance, Disturbed
+from producers.base import Event, SessionEnd, Source, Trade
+from producers.pace import BehindFinals
+from producers.replay import Replay
+from producers.run import Producing
+from streams import bus, codec
+from streams.bus import Outgoing
+from streams.errors import EnvironmentFault
+from streams.messages import Features, Sentiment
+from streams.settings import Engine, Settings
+
+SETTLE_TIMEOUT_S = 120.0
+
+
+class Limited:
+    """The first `n` trades of a tape and the stories up to there, for a quick look."""
+
+    live = False
+
+    def __init__(self, tape: Source, n: int) -> None:
+        self.name = f"{tape.name}-{n}"
+        self._tape = tape
+        self._n = n
+
+    def events(self, resume_after: int = -1) -> Iterator[Event]:
+        """Yield the events, and a session end where the tape is cut."""
+        last_us = 0
+        for left, event in _counted(self._tape.events(resume_after), self._n):
+            if left < 0:
+                break
+            last_us = event.event_ts_us
+            yield event
+        yield SessionEnd(last_us)
+
+
+def _counted(events: Iterator[Event], n: int) -> Iterator[tuple[int, Event]]:
+    for event in events:
+        n -= isinstance(event, Trade)
+        yield n, event
+
+
+class Interrupted:
+    """A tape that does something to the engine before some of its events.
+
+    Parameters
+    ----------
+    actions : dict[int, callable]
+        By the number of the event.
+    """
+
+    live = False
+
+    def __init__(self, tape: Source, actions: dict[int, Callable[[], None]]) -> None:
+        self.name = tape.name
+        self._tape = tape
+        self._actions = actions
+
+    def events(self, resume_after: int = -1) -> Iterator[Event]:
+        """Yield the tape's events."""
+        for number, event in enumerate(self._tape.events(resume_after)):
+            if action := self._actions.get(number):
+                action()
+            yield event
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What to put the engine through.
+
+    Attributes
+    ----------
+    kills : int
+        How often the engine is killed (-9) on the way, at random.
+    switches : bool
+        Whether it changes from real time to micro-batches and back on the way.
+    """
+
+    disturbance: Disturbance
+    kills: int = 0
+    switches: bool = False
+
+    def actions(self, tape: Source, engine: Process) -> dict[int, Callable[[], None]]:
+        """Return what happens to `engine`, by the number of the event before which it happens."""
+        length = sum(1 for _ in tape.events())
+        chance = random.Random(self.disturbance.seed)  # noqa: S311 - reproducible, not secret
+        planned: dict[int, Callable[[], None]] = {chance.randrange(length): engine.kill for _ in range(self.kills)}
+        if self.switches:
+            planned[length // 3] = partial(_change, engine, "microbatch")
+            planned[2 * length // 3] = partial(_change, engine, "realtime")
+        return planned
+
+
+def _change(engine: Process, to: Engine) -> None:
+    engine.ask_to_stop()
+    engine.wait_stopped()
+    engine.settings = msgspec.structs.replace(engine.settings, engine=to)
+    engine.start()
+
+
+def run(settings: Settings, tape: Source, trial: Trial) -> dict[str, Any]:
+    """Stream `tape`, disturbed, through the engine of `settings`, and return compared rows and mismatches."""
+    own = msgspec.structs.replace(settings, topic_prefix=f"parity-{datetime.now(UTC):%Y%m%d-%H%M%S-%f}.")
+    with _engine(own) as engine:
+        started_s = time.monotonic()
+        config = engine.settings
+        feed = Disturbed(tape, trial.disturbance)
+        Producing(config, Interrupted(feed, trial.actions(feed, engine)), BehindFinals(config), threading.Event()).run()
+        expected = batch(config)
+        found = _settled(config, expected)
+        seconds = time.monotonic() - started_s
+        moods = [message for message in _sentiment(config) if not message.closes]
+    wanted = truth.minutes(*facts(tape, moods))
+    return {
+        "engine": "realtime, microbatch, realtime" if trial.switches else settings.engine,
+        "kills": trial.kills,
+        "disturbance": asdict(trial.disturbance),
+        "rows": wanted.height,
+        "mismatches_against_truth": mismatches(found, wanted),
+        "mismatches_against_batch": mismatches(found, expected.select(*truth.KEY, *truth.EXACT, *truth.NEAR)),
+        "not_final": found.filter(~pl.col("final")).height,
+        "seconds": round(seconds, 1),
+    }
+
+
+@contextmanager
+def _engine(settings: Settings) -> Iterator[Process]:
+    """Run the engine, the sentiment consumer, and a broker where none is set, for the length of a `with` block."""
+    running: list[Process] = []
+    try:
+        if not settings.broker:
+            settings, broker = supervisor.start_broker(settings)
+            running.append(broker)
+        bus.ensure_topics(settings)
+        sentiment, engine = Process("sentiment", settings), Process("stream", settings)
+        for process in (sentiment, engine):
+            running.append(process)
+            process.start()
+        yield engine
+    finally:
+        for process in reversed(running):
+            process.ask_to_stop()
+            process.wait_stopped()
+
+
+def batch(settings: Settings) -> pl.DataFrame:
+    """Return the rows of the batch plan over all that `ticks` and `sentiment` hold."""
+    ticks, sentiment = (_outgoing(settings, topic) for topic in ("ticks", "sentiment"))
+    return first_model.batch_features(settings, ticks, sentiment)
+
+
+def _outgoing(settings: Settings, topic: str) -> list[Outgoing]:
+    return [Outgoing(topic, record.key or b"", record.value or b"") for record in bus.read_all(settings, topic)]
+
+
+def _sentiment(settings: Settings) -> Iterator[Sentiment]:
+    return (codec.decode(Sentiment, record.value) for record in bus.read_all(settings, "sentiment"))
+
+
+def _settled(settings: Settings, expected: pl.DataFrame) -> pl.DataFrame:
+    """Return the newest row of each minute once all have the revision of the batch plan, or after a while as they are."""
+    newest: dict[tuple[str, int], Features] = {}
+    wanted = {(symbol, minute): revision for symbol, minute, revision in expected.select(*truth.KEY, "revision").rows()}
+    deadline_s = time.monotonic() + SETTLE_TIMEOUT_S
+
+    def settled() -> bool:
+        behind = any(newest[key].revision < revision if key in newest else True for key, revision in wanted.items())
+        return not behind or time.monotonic() > deadline_s
+
+    for records in bus.follow(settings, "features", stop=settled):
+        for record in records:
+            row = codec.decode(Features, record.value)
+            key = (row.symbol, row.minute_ts_us)
+            if key not in newest or row.revision >= newest[key].revision:
+                newest[key] = row
+    if not newest:
+        raise EnvironmentFault(f"the engine made no row; {settings.state / 'logs' / 'stream.log'} says why")
+    return pl.DataFrame([msgspec.structs.asdict(row) for row in newest.values()])
+
+
+def facts(tape: Source, moods: list[Sentiment]) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+    """Return the undisturbed trades, the scores and the sessions of `tape`, as `truth.minutes` takes them."""
+    trades: list[tuple[str, int, int, float, float]] = []
+    sessions: list[tuple[str, int, int]] = []
+    session: list[Trade] = []
+    for event in tape.events():
+        if isinstance(event, Trade):
+            session.append(event)
+        elif isinstance(event, SessionEnd) and session:
+            trades += [(one.symbol, one.event_ts_us, one.seq, one.price, one.size) for one in session]
+            start_us = min(one.event_ts_us for one in session)
+            sessions += [(symbol, start_us, event.event_ts_us) for symbol in sorted({one.symbol for one in session})]
+            session = []
+    scores = [(mood.symbol, mood.event_ts_us, mood.score) for mood in moods]
+    return (
+        pl.DataFrame(trades, schema=["symbol", "event_ts_us", "seq", "price", "size"], orient="row"),
+        pl.DataFrame(scores, schema={"symbol": pl.String, "event_ts_us": pl.Int64, "score": pl.Float64}, orient="row"),
+        pl.DataFrame(sessions, schema=["symbol", "start_us", "end_us"], orient="row"),
+    )
+
+
+def mismatches(found: pl.DataFrame, wanted: pl.DataFrame) -> int:
+    """Return how many minutes differ or are in only one of the two; counts and prices exactly, means to 1e-12 of 1."""
+    pairs = wanted.join(found, on=truth.KEY, how="full", suffix="_found", coalesce=True)
+    exact = [pl.col(name).cast(pl.Float64).eq_missing(pl.col(f"{name}_found").cast(pl.Float64)) for name in truth.EXACT]
+    near = [
+        pl.col(name).eq_missing(pl.col(f"{name}_found"))
+        | ((pl.col(name) - pl.col(f"{name}_found")).abs() <= 1e-12 * pl.max_horizontal(pl.col(name).abs(), 1.0)).fill_null(False)
+        for name in truth.NEAR
+    ]
+    return pairs.filter(~pl.all_horizontal(*exact, *near)).height
+
+
+def open_tape(folder: Path, quick: bool) -> Source:
+    """Return the tape in `folder`; with `quick` its first 4,000 trades."""
+    tape = Replay.of_folder(folder)
+    return Limited(tape, 4_000) if quick else tape
