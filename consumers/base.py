@@ -11,7 +11,7 @@ from typing import Protocol
 
 from streams.bus import Outgoing, Record
 
-LARGEST_BATCH = 5_000  # records read ahead of a handler; the default of `max_batch`
+LARGEST_BATCH = 5_000  # records: `max_batch` of handlers that take microseconds for each
 
 
 class Handler(Protocol):

@@ -11,9 +11,9 @@ producer → acknowledged → committed by Faust. What others fell into, and wha
 * `stream.take` waits its whole time for company. Here the first record wakes the pump at once, and whatever arrives
   while a batch is worked on is the next batch.
 * A slow handler must not stall heartbeats: it has its thread, and Faust's consumer another.
-* A rebalance waits for the batch at hand, and a crash repeats it: a batch is at most `max_batch` records, which a
-  handler that knows its speed keeps to a few seconds. What is behind waits in memory, up to `LARGEST_BATCH` records, then
-  Faust stops reading: the member keeps its place in the group however far behind it is.
+* A rebalance and a stop wait for what was read and not acknowledged, and a crash repeats it. So a batch is at most
+  `max_batch` records, which a handler that knows its speed keeps to a few seconds, and one batch at most waits behind it: then
+  Faust stops reading. A member keeps its place in the group however slow its model is and however far behind it is.
 * A rebalance may bring other partitions: state is forgotten and rebuilt (`memory.py`) before any record of the new
   assignment is handled. Faust's own assignor gives the same partition numbers of all inputs to one worker; aiokafka's
   round robin, which Faust takes where `table_standby_replicas` is 0, does not.
@@ -35,7 +35,7 @@ from typing import Any
 import faust
 from kafka.errors import KafkaError
 
-from consumers.base import LARGEST_BATCH, Handler
+from consumers.base import Handler
 from consumers.memory import past
 from streams import bus
 from streams.bus import Outgoing, Record
@@ -164,6 +164,7 @@ class _Worker:
         self._assigned = None
         self._restored = False
         self._events.clear()  # not acknowledged, so whoever has their partitions next reads them again
+        self._room.set()
 
     async def _on_assigned(self, _app: faust.App, assigned: Any, **_: Any) -> None:
         self._assigned = frozenset(place.partition for place in assigned)
@@ -173,7 +174,7 @@ class _Worker:
         async for event in stream.noack().events():
             self._events.append(event)
             self._wake.set()
-            if len(self._events) >= LARGEST_BATCH:
+            if len(self._events) >= self._handler.max_batch:
                 self._room.clear()
                 await self._room.wait()
 

@@ -15,15 +15,24 @@ NOTE = "Financial PhraseBank, sentences on which all annotators agree. The publi
 
 
 Figures = Mapping[str, Mapping[str, Any]]
-FIELDS = ("accuracy", "macro_f1", "ece", "temperature", "ece_scaled", "headlines_per_s")
+COLUMNS = {
+    "accuracy": "accuracy",
+    "macro-F1": "macro_f1",
+    "ECE": "ece",
+    "T": "temperature",
+    "ECE at T": "ece_scaled",
+    "per s": "headlines_per_s",
+}
 
 
 def tables(figures: Figures) -> Iterator[Table | str]:
     """Yield what to print of `figures`, by the names of models: figures, confusions, and what to bear in mind."""
-    table = Table("model", *(name.replace("_", " ") for name in FIELDS), "50 % agree", "says what FinBERT said")
+    table = Table("model", *COLUMNS, "50 % agree", "as FinBERT")
     for name, of in figures.items():
         same = f"{of['finbert_answers']['same_label']:.3f}" if "finbert_answers" in of else "-"
-        table.add_row(name, *(f"{of[field]:.4g}" for field in FIELDS), f"{of['phrasebank_50_agree']['accuracy']:.3f}", same)
+        table.add_row(
+            name, *(f"{of[field]:.3g}" for field in COLUMNS.values()), f"{of['phrasebank_50_agree']['accuracy']:.3f}", same
+        )
     yield table
     for name, of in figures.items():
         confusion = Table(f"{name}: true \\ said", *LABELS)
