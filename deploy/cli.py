@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from deploy import doctor as doctors
-from deploy import models_cli, roles, tailing
+from deploy import lake_cli, models_cli, roles, tailing
 from deploy.local import jars, supervisor
 from deploy.local.processes import STOP_TIMEOUT_S
 from producers import catalog
@@ -140,7 +140,7 @@ def stream(engine: Annotated[str | None, typer.Option(help="realtime (millisecon
 
 @app.command()
 def archive() -> None:
-    """Run the archive: what the feature engine refuses goes to dead_letters, with its bytes and the reason."""
+    """Run the archive: what flows goes to the lake, and what the feature engine refuses to dead_letters."""
     roles.archive(connected())
 
 
@@ -274,6 +274,8 @@ def parity(
         raise typer.Exit(1)
 
 
+app.add_typer(lake_cli.app, name="lake")
+app.command()(lake_cli.ingest)
 bench_app = typer.Typer(no_args_is_help=True, help="Measure this machine on the whole pipeline.")
 app.add_typer(bench_app, name="bench")
 

@@ -21,6 +21,7 @@ from streams.errors import BadMessage
 from streams.messages import DeadLetter, Event, Features, Forecast, Headline, Message, Score, Sentiment, Tick
 from streams.settings import Settings
 
+ARCHIVED = ("ticks", "headlines", "sentiment", "features")
 TOPICS = ("ticks", "headlines", "sentiment", "features", "forecasts", "scores", "dead_letters", "events")
 
 
@@ -129,8 +130,7 @@ class Ledger:
             "baseline forecasts": rows * len(HORIZONS_MIN) - len(self.forecasts["baseline"]),
             "champion forecasts": self.full_windows() * len(HORIZONS_MIN) - len(self.forecasts["champion"]),
             "scores": len(self.matured() - self.scores),
-            "archived ticks": self.ends["ticks"] - self.archived.get("ticks", 0),
-            "archived sentiment": self.ends["sentiment"] - self.archived.get("sentiment", 0),
+            **{f"archived {name}": self.ends[name] - self.archived.get(name, 0) for name in ARCHIVED},
         }
         return [f"{count:,} {name}" for name, count in checks.items() if count > 0]
 

@@ -13,25 +13,26 @@ are named by its number and the checkpoint's id, so that a batch run again after
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import reduce
 from pathlib import Path
 
 import polars as pl
+from py4j.protocol import Py4JJavaError
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.streaming.query import StreamingQuery
 
 from streams import compaction, features, lake, query, spark
-from streams.errors import EnvironmentFault
+from streams.errors import EnvironmentFault, TickcastError
 from streams.messages import MAX_TS_US
 from streams.settings import Settings
 
 STAGE = "features"
-TRIGGER = "2 seconds"
-# What a batch brings into this process at most, as Arrow columns: about 100 MB.
-LARGEST_BATCH = 300_000
+TRIGGER = "5 seconds"
+# What a batch brings into this process at most, of each topic, as Arrow columns: about 50 MB.
+LARGEST_BATCH = 200_000
 COMPACT_EVERY = 16  # batches
 OPTIONS = {"spark.app.name": "tickcast-archive", "spark.driver.memory": "1g"}
 HEADLINE_SCHEMA = (
@@ -51,9 +52,10 @@ SCHEMAS = {
 }
 
 
-def _refusals(settings: Settings) -> dict[str, Column]:
-    """Return why a decoded record of each topic whose refused ones are dead letters is refused; null for a good one."""
-    return {"ticks": features.tick_reason(settings), "sentiment": features.sentiment_reason(settings)}
+class BatchFailed(TickcastError):
+    """Spark could not do a batch's work, or was told to stop in the middle of it; the next start runs it again."""
+
+    retriable = True
 
 
 def _letter(reason: Column, settings: Settings) -> Column:
@@ -74,27 +76,28 @@ def _letter(reason: Column, settings: Settings) -> Column:
     return F.to_json(F.struct(*[value.alias(name) for name, value in fields.items()]))
 
 
-def refused(raw: DataFrame, settings: Settings) -> DataFrame:
-    """Return the records for `dead_letters` that the records `raw`, of all inputs of the feature engine, cause."""
-    parts = [
-        _parsed(raw, topic, settings)
-        .where(reason.isNotNull())
-        .select(F.lit(topic).cast("binary").alias("key"), _letter(reason, settings).alias("value"))
-        for topic, reason in _refusals(settings).items()
-    ]
-    return reduce(DataFrame.unionByName, parts)
+def records(session: SparkSession, settings: Settings) -> DataFrame:
+    """Return the four topics as one stream: what the lake takes and what is refused, decoded once.
+
+    Columns are `topic`; `letter`, the dead letter of a refused record, else null; and for each topic a struct of its name with
+    the message's fields, null in the rows of the other topics and of refused records.
+    """
+    return reduce(lambda one, other: one.unionByName(other, allowMissingColumns=True), _parts(session, settings))
 
 
-def _parsed(raw: DataFrame, topic: str, settings: Settings) -> DataFrame:
-    return features.parse(raw.where(F.col("topic") == settings.topic(topic)), SCHEMAS[topic])
-
-
-def _is_good(topic: str, settings: Settings) -> Column:
-    """Return whether a decoded record of `topic` belongs in the lake."""
-    if topic in (refusals := _refusals(settings)):
-        return refusals[topic].isNull()
-    own = ~F.col("broken") & _is_headline() if topic == "headlines" else _is_final_row()
-    return F.coalesce(own & (F.coalesce(F.col("v"), F.lit(1)) == 1), F.lit(False))
+def _parts(session: SparkSession, settings: Settings) -> Iterator[DataFrame]:
+    refusals = {"ticks": features.tick_reason(settings), "sentiment": features.sentiment_reason(settings)}
+    others = {"headlines": ~F.col("broken") & _is_headline(), "features": _is_final_row()}
+    for topic, schema in SCHEMAS.items():
+        parsed = features.parse(spark.topic_stream(session, settings, topic, largest_batch=LARGEST_BATCH), schema)
+        if topic in others:
+            parsed = parsed.where(others[topic] & (F.coalesce(F.col("v"), F.lit(1)) == 1))
+        reasoned = parsed.withColumn("reason", refusals.get(topic, F.lit(None).cast("string")))
+        yield reasoned.select(
+            F.lit(topic).alias("topic"),
+            F.when(F.col("reason").isNotNull(), _letter(F.col("reason"), settings)).alias("letter"),
+            F.when(F.col("reason").isNull(), F.struct(*lake.schema(topic))).alias(topic),
+        )
 
 
 def _is_final_row() -> Column:
@@ -114,29 +117,20 @@ def _is_headline() -> Column:
     return texts & named & times & identified & bits & F.col("text").isNotNull()
 
 
-def _rows(raw: DataFrame, topic: str, settings: Settings) -> pl.DataFrame:
-    """Return the rows that the records `raw` add to `topic` of the lake."""
-    good = _parsed(raw, topic, settings).where(_is_good(topic, settings)).select(*lake.schema(topic))
-    return pl.DataFrame(good.toArrow())
+def take(batch: DataFrame, settings: Settings, part: str) -> None:
+    """Put one batch of :func:`records` into the lake, as part `part`, and its dead letters into their topic."""
+    rows = pl.DataFrame(batch.withColumn("letter", F.col("letter").isNotNull()).toArrow())
+    if rows["letter"].any():
+        _send(batch.where(F.col("letter").isNotNull()), settings)
+    for topic in SCHEMAS:
+        good = rows.filter((pl.col("topic") == topic) & ~pl.col("letter")).select(topic).unnest(topic)
+        lake.write(settings, topic, good, part, lake.archive_root(settings))
 
 
-def take(raw: DataFrame, settings: Settings, part: str) -> None:
-    """Put one batch of records into the lake, as part `part`, and what the engine refuses into `dead_letters`."""
-    raw = raw.persist()
-    try:
-        counts = {settings.bare_topic(row["topic"]): row["count"] for row in raw.groupBy("topic").count().collect()}
-        good = {topic: _rows(raw, topic, settings) for topic in counts}
-        if any(counts[topic] > good[topic].height for topic in _refusals(settings) if topic in counts):
-            _send(refused(raw, settings), settings)
-        for topic, rows in good.items():
-            lake.write(settings, topic, rows, part, lake.archive_root(settings))
-    finally:
-        raw.unpersist()
-
-
-def _send(letters: DataFrame, settings: Settings) -> None:
+def _send(refused: DataFrame, settings: Settings) -> None:
     (
-        letters.write.format("kafka")
+        refused.select(F.col("topic").cast("binary").alias("key"), F.col("letter").alias("value"))
+        .write.format("kafka")
         .option("kafka.bootstrap.servers", settings.broker)
         .option("kafka.max.request.size", str(4 * 1024 * 1024))
         .option("topic", settings.topic("dead_letters"))
@@ -147,11 +141,15 @@ def _send(letters: DataFrame, settings: Settings) -> None:
 def _batches(settings: Settings, checkpoint: Path) -> Callable[[DataFrame, int], None]:
     """Return what Spark calls with each batch and its number."""
 
-    def process(raw: DataFrame, batch: int) -> None:
+    def process(batch: DataFrame, number: int) -> None:
         # The id is the checkpoint's, and so are the numbers: another checkpoint begins at 0 again under another id.
         writer = json.loads((checkpoint / "metadata").read_text())["id"][:8]
-        take(raw, settings, lake.Part(writer, batch, batch).name)
-        if batch % COMPACT_EVERY == 0:
+        try:
+            take(batch, settings, lake.Part(writer, number, number).name)
+        except Py4JJavaError as error:
+            # Spark looks through the text of what is raised here with a pattern that overflows the stack on a long one.
+            raise BatchFailed(str(error.java_exception).split("\n")[0][:500]) from None
+        if number % COMPACT_EVERY == 0:
             _tidy(settings)
 
     return process
@@ -168,7 +166,7 @@ def start(session: SparkSession, settings: Settings) -> StreamingQuery:
     """Start the query; it goes on from its checkpoint where there is one."""
     checkpoint = (settings.state / "checkpoints" / "lake").resolve()
     return (
-        spark.topic_stream(session, settings, *SCHEMAS, largest_batch=LARGEST_BATCH)
+        records(session, settings)
         .writeStream.foreachBatch(_batches(settings, checkpoint))
         .option("checkpointLocation", str(checkpoint))
         .queryName("archive")

@@ -3,7 +3,8 @@
     HOME/lake/TOPIC/date=YYYY-MM-DD/symbol=SYMBOL/PART.parquet      headlines: HOME/lake/headlines/date=YYYY-MM-DD/PART.parquet
 
 Columns are the fields of the topic's message (`streams/messages.py`), the symbol included; `date` is the UTC date of the
-event time, and a headline, which may name several symbols, has no symbol level. `bars` are what files of OHLCV held.
+event time, and a headline, which may name several symbols, has no symbol level. `bars` are what files of OHLCV held, in
+HOME/lake/bars/year=YYYY/symbol=SYMBOL/.
 
 Every reader of the Parquet files sees each row once:
 
@@ -25,7 +26,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import msgspec
@@ -47,6 +48,8 @@ MESSAGES = {
     "sentiment": messages.Sentiment,
     "features": messages.Features,
 }
+DAY = "date=%Y-%m-%d"
+PERIOD = {"bars": "year=%Y"}  # a daily bar in a file of its own would be a year of 252 files
 KEPT = "rows"  # the one file of a folder of `features`
 LONGEST_LABEL = 150  # file systems end at 255 bytes
 _PART = re.compile(r"(?P<writer>.+)-(?P<first>\d{9})-(?P<last>\d{9})")
@@ -64,6 +67,17 @@ class Bar(msgspec.Struct, frozen=True, kw_only=True):
     close: messages.Price
     volume: float
     source: messages.Identifier
+
+
+class Stock(NamedTuple):
+    """What there is of a topic: rows, the first and last date (of bars: year), symbols, files and their bytes."""
+
+    rows: int
+    first: str
+    last: str
+    symbols: int
+    files: int
+    size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +171,7 @@ def read(settings: Settings, topic: str, lake: Path | None = None) -> pl.DataFra
     if not place.is_dir():
         return pl.DataFrame()
     with locked(place.parent, shared=True):
-        files = sorted(place.glob("date=*/**/*.parquet"))
+        files = sorted(place.glob("*=*/**/*.parquet"))
         if not files:
             return pl.DataFrame()
         rows = pl.read_parquet(files, hive_partitioning=False)
@@ -172,13 +186,34 @@ def write(settings: Settings, topic: str, rows: pl.DataFrame, part: str, lake: P
     """
     lake = lake or root(settings)
     rows = _shaped(topic, rows)
-    date = pl.from_epoch(TIME_COLUMN[topic], time_unit="us").dt.date().alias("_date")
+    date = pl.from_epoch(TIME_COLUMN[topic], time_unit="us").dt.strftime(PERIOD.get(topic, DAY)).alias("_date")
     keys = ["_date"] if topic == "headlines" else ["_date", "symbol"]
     with locked(lake):
         for (day, *symbol), group in rows.with_columns(date).group_by(keys, maintain_order=True):
-            place = lake / topic / f"date={day}" / "".join(f"symbol={label(str(one))}" for one in symbol)
+            place = lake / topic / str(day) / "".join(f"symbol={label(str(one))}" for one in symbol)
             _put(lake, place, topic, group.drop("_date"), part)
     return rows.height
+
+
+def forget(settings: Settings, topic: str, part: str) -> None:
+    """Remove part `part` of `topic` from every folder: what is written next under its name may fall on other days."""
+    with locked(root(settings)):
+        for path in folder(settings, topic).glob(f"*=*/**/{part}.parquet"):
+            path.unlink()
+
+
+def stock(lake: Path, topic: str) -> Stock:
+    """Return what there is of `topic` in `lake`, from the names and footers of its files."""
+    files = sorted((lake / topic).glob("*=*/**/*.parquet"))
+    days = [path.relative_to(lake / topic).parts[0].partition("=")[2] for path in files]
+    return Stock(
+        rows=pl.scan_parquet(files, hive_partitioning=False).select(pl.len()).collect().item() if files else 0,
+        first=min(days, default=""),
+        last=max(days, default=""),
+        symbols=len({path.parent.name for path in files if path.parent.name.startswith("symbol=")}),
+        files=len(files),
+        size=sum(path.stat().st_size for path in files),
+    )
 
 
 def label(symbol: str) -> str:
