@@ -84,9 +84,9 @@ def test_a_batch_run_again_replaces_its_own_files(spark: SparkSession, config: S
         running = archive.start(spark, config)
         running.processAllAvailable()
         running.stop()
-        commits = [path for path in (config.state / "checkpoints" / "lake" / "commits").iterdir() if path.name.isdecimal()]
-        assert [path.name for path in commits] == ["0"]
-        for path in commits:
+        commits = list((config.state / "checkpoints" / "lake" / "commits").iterdir())
+        assert "0" in {path.name for path in commits}
+        for path in commits:  # the checksums beside them, too
             path.unlink()
         for topic in archive.SCHEMAS:
             assert_frame_equal(raw(config, topic), expected(config, topic))
