@@ -25,7 +25,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.streaming.query import StreamingQuery
 
 from streams import compaction, features, lake, query, spark
-from streams.errors import EnvironmentFault, TickcastError
+from streams.errors import EnvironmentFault
 from streams.messages import MAX_TS_US
 from streams.settings import Settings
 
@@ -50,12 +50,6 @@ SCHEMAS = {
     "sentiment": features.SENTIMENT_SCHEMA,
     "features": FEATURE_SCHEMA,
 }
-
-
-class BatchFailed(TickcastError):
-    """Spark could not do a batch's work, or was told to stop in the middle of it; the next start runs it again."""
-
-    retriable = True
 
 
 def _letter(reason: Column, settings: Settings) -> Column:
@@ -148,7 +142,10 @@ def _batches(settings: Settings, checkpoint: Path) -> Callable[[DataFrame, int],
             take(batch, settings, lake.Part(writer, number, number).name)
         except Py4JJavaError as error:
             # Spark looks through the text of what is raised here with a pattern that overflows the stack on a long one.
-            raise BatchFailed(str(error.java_exception).split("\n")[0][:500]) from None
+            raise query.BatchFailed(str(error.java_exception).split("\n")[0][:500]) from None
+        except (OSError, pl.exceptions.PolarsError) as error:
+            place = lake.archive_root(settings)
+            raise query.BatchFailed(f"the lake {place} cannot be written ({error}); mend that, and the archive goes on") from None
         if number % COMPACT_EVERY == 0:
             _tidy(settings)
 

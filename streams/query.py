@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import threading
 from collections.abc import Callable, Mapping
@@ -12,10 +13,18 @@ from pyspark.sql import SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
 
 from streams import bus, spark
+from streams.errors import EnvironmentFault, TickcastError
 from streams.messages import State
 from streams.settings import Settings
 
 STATUS_INTERVAL_S = 1.0
+BATCH_FAILED = re.compile(r"^[\w.]+\.BatchFailed: (.+)$", re.MULTILINE)  # an exception from Python, as Spark quotes it
+
+
+class BatchFailed(TickcastError):
+    """A batch's work could not be done, or was told to stop in the middle of it; the next start does it again."""
+
+    retriable = True
 
 
 def run(  # noqa: PLR0913 - a process is its name, its query, and what Spark needs to run it
@@ -41,10 +50,16 @@ def run(  # noqa: PLR0913 - a process is its name, its query, and what Spark nee
     failure = None if stop.is_set() else query.exception()
     query.stop()
     session.stop()
-    status.say("failed" if failure else "done", str(failure or "").split("\n")[0])
+    status.say("failed" if failure else "done", _reason(failure) if failure else "")
     status.flush()
     if failure is not None:
-        raise failure
+        raise EnvironmentFault(_reason(failure)) if BATCH_FAILED.search(str(failure)) else failure
+
+
+def _reason(failure: Exception) -> str:
+    """Return why a query failed, in one line: what the work on a batch said, else Spark's own first line."""
+    said = BATCH_FAILED.search(str(failure))
+    return said[1] if said else str(failure).split("\n")[0]
 
 
 def _state(query: StreamingQuery) -> State:

@@ -92,12 +92,29 @@ def test_a_batch_run_again_replaces_its_own_files(spark: SparkSession, config: S
             assert_frame_equal(raw(config, topic), expected(config, topic))
 
 
+def test_a_lake_that_cannot_be_written_is_one_sentence_and_nothing_is_lost(config: Settings) -> None:
+    place = lake.archive_root(config) / "features"
+    place.parent.mkdir(parents=True)
+    place.write_text("a file where a folder should be")
+    send(config, everything(0, 60))
+    with archiving(config, stderr=subprocess.PIPE) as process:
+        assert (
+            f"EnvironmentFault: the lake {place.parent} cannot be written" in process.communicate()[1].decode().splitlines()[-1]
+        )
+    place.unlink()
+    with archiving(config) as process:
+        eventually(lambda: archived(config) >= 60 or process.poll() is not None, timeout_s=90, interval_s=0.5)
+    for topic in archive.SCHEMAS:
+        assert_frame_equal(raw(config, topic), expected(config, topic))
+
+
 @contextmanager
-def archiving(config: Settings) -> Iterator[subprocess.Popen[bytes]]:
+def archiving(config: Settings, stderr: int | None = None) -> Iterator[subprocess.Popen[bytes]]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TICKCAST_")}
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.streams.archive_worker"],
         env=environment | config.environment(),
+        stderr=stderr,
     )
     try:
         yield process
