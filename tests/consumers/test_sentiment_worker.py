@@ -42,8 +42,8 @@ def test_every_text_is_scored_or_dead_lettered_and_the_worker_lives(config: Sett
 
     with Group(own) as group:
         group.start()
-        eventually(lambda: len(scored()) + len(refused()) == len(wanted), 60)
-        eventually(lambda: counts().get("in", 0) == len(wanted))
+        eventually(lambda: len(scored()) + len(refused()) == len(wanted), 90, 1.0)
+        eventually(lambda: counts().get("in", 0) == len(wanted), interval_s=1.0)
     letters = refused()
     assert {(letter.stage, letter.error_class) for letter in letters} == {("sentiment", "no_text")}
     assert len(letters) == len(SAYS_NOTHING) + 1  # and a word of a million letters
