@@ -17,22 +17,24 @@ from consumers.sentiment import SentimentHandler
 from deploy import roles
 from models import registry
 from models.sentiment.base import load
-from models.training import train
+from models.training import dataset, train
 from producers.closings import Closer
 from producers.market import Market
 from producers.simulated import Simulated
 from streams import bus, features, lake, spark
 from streams.bus import Outgoing, Record
 from streams.clock import wall_ts_us
+from streams.errors import UserError
 from streams.settings import Settings
 
 DAYS = 10
+ENOUGH_WINDOWS = 2_000  # a day of six symbols
 BATCH = 512  # headlines scored in one call
 OPTIONS = {"spark.app.name": "tickcast-history", "spark.driver.memory": "1500m"}
 
 
 def ensure(settings: Settings) -> None:
-    """Announce the newest stored forecaster; where there is none, make one from the lake, and fill an empty lake before."""
+    """Announce the newest stored forecaster; where there is none, make one from the lake, and fill a lake that has too little."""
     stored = registry.newest(settings, train.NAME)
     status = bus.StatusReporter(settings, "train")
     if stored is not None:
@@ -40,11 +42,19 @@ def ensure(settings: Settings) -> None:
             registry.announce(settings, stored.announcement(promoted=True, reason="the newest stored model"), client)
         status.say("done", f"{stored.card.model_id} is stored already")
     else:
-        if lake.read(settings, "features").is_empty():
+        if windows_in_lake(settings) < ENOUGH_WINDOWS:
             status.say("training", f"simulating {DAYS} days of history")
             ingest(settings)
         train.train(settings)
     status.flush()
+
+
+def windows_in_lake(settings: Settings) -> int:
+    """Return how many windows the lake has to learn from; a market that has just begun has archived a few rows at most."""
+    try:
+        return len(dataset.window_ends(dataset.final_rows(settings)))
+    except UserError:
+        return 0
 
 
 def ingest(settings: Settings) -> int:
