@@ -6,6 +6,7 @@ latency does not matter. Both use the same checkpoint.
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from pyspark.sql import DataFrame, SparkSession
@@ -46,6 +47,8 @@ def good_inputs(session: SparkSession, settings: Settings) -> tuple[DataFrame, D
 
 def start(session: SparkSession, settings: Settings) -> StreamingQuery:
     """Start the query; it goes on from its checkpoint where there is one."""
+    checkpoint = settings.state / "checkpoints" / "features"
+    _clear_unfinished(checkpoint)
     rows = features.features(*good_inputs(session, settings))
     trigger = {"realTime": CHECKPOINT_INTERVAL} if settings.engine == "realtime" else {"processingTime": "0 seconds"}
     return (
@@ -53,12 +56,18 @@ def start(session: SparkSession, settings: Settings) -> StreamingQuery:
         .writeStream.format("kafka")
         .option("kafka.bootstrap.servers", settings.broker)
         .option("kafka.linger.ms", "0")
-        .option("checkpointLocation", str((settings.state / "checkpoints" / "features").resolve()))
+        .option("checkpointLocation", str(checkpoint.resolve()))
         .queryName("features")
         .outputMode("update")
         .trigger(**trigger)
         .start()
     )
+
+
+def _clear_unfinished(checkpoint: Path) -> None:
+    """Remove a checkpoint of which no batch was ever finished: Spark refuses its state, and it holds nothing to go on from."""
+    if checkpoint.exists() and not any((checkpoint / "commits").glob("[0-9]*")):
+        shutil.rmtree(checkpoint)
 
 
 def run(settings: Settings, jars: list[Path]) -> None:

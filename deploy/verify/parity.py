@@ -130,7 +130,7 @@ def run(settings: Settings, tape: Source, trial: Trial) -> dict[str, Any]:
         started_s = time.monotonic()
         config = engine.settings
         feed = Disturbed(tape, trial.disturbance)
-        Producing(config, Interrupted(feed, trial.actions(feed, engine)), BehindFinals(config), threading.Event()).run()
+        _send(config, Interrupted(feed, trial.actions(feed, engine)), engine)
         expected = batch(config)
         found = _settled(config, expected)
         seconds = time.monotonic() - started_s
@@ -146,6 +146,26 @@ def run(settings: Settings, tape: Source, trial: Trial) -> dict[str, Any]:
         "not_final": found.filter(~pl.col("final")).height,
         "seconds": round(seconds, 1),
     }
+
+
+def _send(settings: Settings, tape: Source, engine: Process) -> None:
+    """Send `tape`, paced by the final rows; stop where the engine has died of itself, or it would wait for ever."""
+    stop, sent = threading.Event(), threading.Event()
+
+    def watch() -> None:
+        dead = 0
+        while not sent.wait(1) and not stop.is_set():
+            dead = dead + 1 if engine.broken else 0
+            if dead > 1:  # for a moment between a kill and the next start it is broken on purpose
+                stop.set()
+
+    threading.Thread(target=watch, daemon=True, name="engine").start()
+    try:
+        Producing(settings, tape, BehindFinals(settings, stop.is_set), stop).run()
+    finally:
+        sent.set()
+    if stop.is_set():
+        raise EnvironmentFault(f"the engine died and did not come back; {engine.log_path} says why")
 
 
 @contextmanager
