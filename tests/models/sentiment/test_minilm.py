@@ -105,7 +105,7 @@ def test_sentfin_is_read_with_its_broken_cells_counted(shared_data: Path) -> Non
 
 
 @pytest.mark.slow
-def test_it_beats_a_frozen_encoder_on_sentences_that_it_never_saw(model: Scorer, shared_data: Path) -> None:
+def test_it_is_good_on_sentences_that_it_never_saw(model: Scorer, shared_data: Path) -> None:
     found = evaluate.on_labels(model, evaluate.read_phrasebank(shared_data / "phrasebank"))
-    assert float(str(found["accuracy"])) > 0.738  # a logistic head on the frozen encoder, trained on SEntFiN
-    assert float(str(found["macro_f1"])) > 0.717
+    assert found["accuracy"] >= 0.80  # a logistic head on the frozen encoder, trained on SEntFiN: 0.738
+    assert found["macro_f1"] >= 0.77  # and 0.717
