@@ -150,21 +150,22 @@ def run(settings: Settings, tape: Source, trial: Trial) -> dict[str, Any]:
 
 def _send(settings: Settings, tape: Source, engine: Process) -> None:
     """Send `tape`, paced by the final rows; stop where the engine has died of itself, or it would wait for ever."""
-    stop, sent = threading.Event(), threading.Event()
+    stop, died = threading.Event(), threading.Event()
 
     def watch() -> None:
         dead = 0
-        while not sent.wait(1) and not stop.is_set():
+        while not stop.wait(1):
             dead = dead + 1 if engine.broken else 0
             if dead > 1:  # for a moment between a kill and the next start it is broken on purpose
+                died.set()
                 stop.set()
 
     threading.Thread(target=watch, daemon=True, name="engine").start()
     try:
         Producing(settings, tape, BehindFinals(settings, stop.is_set), stop).run()
     finally:
-        sent.set()
-    if stop.is_set():
+        stop.set()
+    if died.is_set():
         raise EnvironmentFault(f"the engine died and did not come back; {engine.log_path} says why")
 
 
