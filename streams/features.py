@@ -14,7 +14,8 @@ be late goes to lags 0 .. 35 itself: closings of up to 15 quiet minutes behind i
 more, so a carried price is revised by a late trade too. Whether there was a bar k minutes ago is bit k of a mask, so
 session gaps leave no false bars.
 
-Duplicates: the same (source, seq) again, or the same headline for the same symbol, changes nothing (`IDENTITY`).
+Finality rests on order: all that a symbol's closing closes comes from the same source task, in front of it, over one
+shuffle. A second shuffle (as `dropDuplicates` brings) would let closings overtake trades, and final rows would change.
 
 Order and ties: trades of a symbol are ordered by (event_ts_us, seq). Sizes and scores are summed as scaled integers,
 because a float sum depends on its order. `revision` counts a row's contributions: it grows with each and ends the same
@@ -41,9 +42,6 @@ SCORE_SCALE = 1_000_000_000
 # 59 minutes is the longest lag, 10 the default lateness; the rest is slack. It only evicts state: what is too late was
 # taken out before, by `tick_reason`.
 WATERMARK = "75 minutes"
-
-# A contribution that is here already changes nothing. It holds the watermark's column, so that its state is evicted.
-IDENTITY = ["symbol", "minute", "lag", "kind", "origin", "number"]
 
 TICK_SCHEMA = (
     "v int, event_ts_us long, clock_ts_us long, symbol string, price double, size double, source string, seq long, "
@@ -185,8 +183,6 @@ def _tick_contributions(ticks: DataFrame) -> DataFrame:
         "minute",
         "lag",
         F.when(F.col("closes"), "close").otherwise("trade").alias("kind"),
-        F.col("source").alias("origin"),
-        F.col("seq").alias("number"),
         F.struct("event_ts_us", "seq").alias("order"),
         "price",
         F.round(F.col("size") * SIZE_SCALE).cast("long").alias("amount"),
@@ -204,8 +200,6 @@ def _sentiment_contributions(sentiment: DataFrame) -> DataFrame:
         "minute",
         "lag",
         F.when(F.col("closes"), "sentiment_close").otherwise("sentiment").alias("kind"),
-        F.col("headline_id").alias("origin"),
-        _or_zero("partition").cast("long").alias("number"),
         F.lit(None).cast("struct<event_ts_us: bigint, seq: bigint>").alias("order"),
         F.lit(None).cast("double").alias("price"),
         F.round(F.col("score") * SCORE_SCALE).cast("long").alias("amount"),
@@ -302,5 +296,4 @@ def features(ticks: DataFrame, sentiment: DataFrame) -> DataFrame:
         Fields of :class:`streams.messages.Features`, and `ingest`: the newest `record_timestamp` behind the row.
     """
     inputs = _tick_contributions(ticks).unionByName(_sentiment_contributions(sentiment))
-    once = inputs.withWatermark("minute", WATERMARK).dropDuplicates(IDENTITY)
-    return _rows(once.groupBy("symbol", "minute").agg(*_aggregates()))
+    return _rows(inputs.withWatermark("minute", WATERMARK).groupBy("symbol", "minute").agg(*_aggregates()))

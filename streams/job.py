@@ -72,5 +72,5 @@ def _clear_unfinished(checkpoint: Path) -> None:
 
 def run(settings: Settings, jars: list[Path]) -> None:
     """Run the engine until SIGTERM or SIGINT; raise what made the query fail."""
-    # in real-time mode every task of all stages needs a slot at once: the partitions of two sources, and of two shuffles
-    query.run("stream", settings, start, slots=4 * settings.partitions + 1, jars=jars, options=OPTIONS)
+    # in real-time mode every task of both stages needs a slot at once: the partitions of two sources, and the shuffle's
+    query.run("stream", settings, start, slots=3 * settings.partitions + 1, jars=jars, options=OPTIONS)

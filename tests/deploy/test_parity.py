@@ -67,7 +67,7 @@ def own(broker: str, tmp_path: Path) -> Settings:
 
 @pytest.mark.slow
 def test_a_disturbed_tape_and_a_killed_engine_change_nothing(own: Settings) -> None:
-    figures = parity.run(own, Tape(), parity.Trial(Disturbance(shuffle_s=30, duplicates=0.1, late=0.05), kills=1))
+    figures = parity.run(own, Tape(), parity.Trial(Disturbance(shuffle_s=30, late=0.05), kills=1))
     assert figures["rows"] == 2 * MINUTES
     assert (figures["mismatches_against_truth"], figures["mismatches_against_batch"], figures["not_final"]) == (0, 0, 0)
 
