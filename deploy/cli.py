@@ -45,6 +45,13 @@ Seed = Annotated[int, typer.Option(help="of the simulated market")]
 Symbols = Annotated[str | None, typer.Option(help="comma separated; default: TICKCAST_SYMBOLS")]
 
 
+@app.callback()
+def begin(supervised: Annotated[bool, typer.Option(hidden=True, help="end when the parent process does")] = False) -> None:
+    """Prepare what every command needs."""
+    if supervised:
+        threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True, name="parent").start()
+
+
 def configured(**overrides: Any) -> Settings:
     """Return the settings of the environment with the command's own options on top."""
     return settings.load(None, **overrides)
@@ -315,7 +322,6 @@ def bench_sentiment(
 
 def main() -> None:
     """Run the command; an error that a person can mend is one sentence on stderr and exit code 2."""
-    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True, name="parent").start()
     try:
         app()
     except UserError as error:

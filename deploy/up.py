@@ -59,8 +59,7 @@ def run(settings: Settings, options: Options, console: Console) -> dict[str, Any
         return Run(settings, options, console).run()
     finally:
         if broker is not None:
-            broker.ask_to_stop()
-            broker.wait_stopped()
+            supervisor.stop_broker(settings, broker)
 
 
 def namespaced(settings: Settings, choice: Choice) -> Settings:

@@ -55,7 +55,7 @@ class Process:
     def start(self) -> None:
         """Start the role; its output is appended to its log."""
         self.log_path.parent.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "deploy", self.role, *self.arguments]
+        command = [sys.executable, "-m", "deploy", "--supervised", self.role, *self.arguments]
         if self.niceness:
             command = ["nice", "-n", str(self.niceness), *command]
         variables = os.environ | self.settings.environment() | {"PYTHONUNBUFFERED": "1"}

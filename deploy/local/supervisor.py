@@ -181,6 +181,13 @@ def start_broker(settings: Settings) -> tuple[Settings, Process]:
     return named, process
 
 
+def stop_broker(settings: Settings, process: Process) -> None:
+    """Stop the broker that :func:`start_broker` started, and forget its address."""
+    process.ask_to_stop()
+    process.wait_stopped()
+    _address_file(settings).unlink(missing_ok=True)
+
+
 def find_broker(settings: Settings) -> Settings:
     """Return `settings` with the broker that is set, or else the one that `tickcast up` runs from the same home.
 

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 import yaml
 
+from deploy import cli
 from streams import settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -23,6 +25,9 @@ SERVICES: dict[str, dict[str, Any]] = yaml.safe_load(COMPOSE.read_text())["servi
 
 each_service = pytest.mark.parametrize("name", SERVICES)
 each_role = pytest.mark.parametrize("name", sorted(ROLES))
+
+
+COMMANDS = typer.main.get_group(cli.app)
 
 
 def tool(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -168,3 +173,10 @@ def test_the_build_gets_every_package_of_the_wheel_and_nothing_else_of_size() ->
     packages = {"streams", "producers", "models", "consumers", "deploy"}
     assert allowed == packages | {"pyproject.toml", "requirements.lock", "README.md"}
     assert all((ROOT / path).exists() for path in allowed)
+
+
+@each_role
+def test_the_service_s_command_and_its_options_exist(name: str) -> None:
+    program, command, *arguments = shlex.split(SERVICES[name]["command"])
+    assert (program, command) == ("tickcast", name)
+    COMMANDS.commands[command].make_context(command, arguments)  # raises where an option is unknown
