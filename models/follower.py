@@ -34,6 +34,7 @@ class ModelFollower(Generic[Model]):
         self._load = load
         self._model: Model | None = None
         self._offset = -1
+        self._settings: Settings | None = None
         self._stop = threading.Event()
         self._failure: Exception | None = None
         self._thread: threading.Thread | None = None
@@ -59,9 +60,16 @@ class ModelFollower(Generic[Model]):
             announcement = codec.decode(ModelAnnouncement, record.value)
         except BadMessage as error:
             log.warning("offset %d of `models` is no announcement: %s", record.offset, error)
+            self._refuse(record, error)
             return
         if announcement.name == self._name and announcement.promoted:
             self._swap(announcement)
+
+    def _refuse(self, record: Record, error: BadMessage) -> None:
+        """Send `record` to `dead_letters`; read again after a restart, it is the same letter by its identity."""
+        if self._settings is not None:
+            with bus.producing(self._settings) as client:
+                bus.send(client, self._settings, bus.dead_letter(record, f"models of {self._name}", error))
 
     def _swap(self, announcement: ModelAnnouncement) -> None:
         try:
@@ -73,6 +81,7 @@ class ModelFollower(Generic[Model]):
 
     def start(self, settings: Settings) -> None:
         """Take everything that `models` holds, then follow it in the background until :meth:`stop`."""
+        self._settings = settings
         for record in bus.read_all(settings, "models"):
             self.take(record)
         self._thread = threading.Thread(target=self._follow, args=(settings,), name="models", daemon=True)

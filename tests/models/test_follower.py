@@ -1,0 +1,32 @@
+"""What follows the announcements of models, against a real broker."""
+
+from __future__ import annotations
+
+import base64
+
+from models.follower import ModelFollower
+from streams import bus, codec
+from streams.bus import Outgoing
+from streams.messages import DeadLetter, ModelAnnouncement
+from streams.settings import Settings
+from streams.testing import eventually
+
+
+def announcement(model_id: str) -> Outgoing:
+    message = ModelAnnouncement(name="m", model_id=model_id, uri="file:///m", sha256="0" * 64, promoted=True, reason="")
+    return bus.outgoing("models", "m", message)
+
+
+def test_a_malformed_announcement_is_a_dead_letter_and_the_next_good_one_serves(config: Settings) -> None:
+    follower: ModelFollower[str] = ModelFollower("m", lambda told: told.model_id)
+    with bus.producing(config) as client:
+        bus.send_all(client, config, [announcement("first"), Outgoing("models", b"m", b'{"v": 2, "name": "m"}')])
+        follower.start(config)
+        assert follower.current() == "first"
+        bus.send_all(client, config, [Outgoing("models", b"m", b"nonsense"), announcement("second")])
+    eventually(lambda: follower.current() == "second")
+    letters = eventually(lambda: found if len(found := list(bus.read_all(config, "dead_letters"))) == 2 else None)
+    assert letters is not None
+    values = [base64.b64decode(codec.decode(DeadLetter, letter.value).value_base64) for letter in letters]
+    assert values == [b'{"v": 2, "name": "m"}', b"nonsense"]
+    follower.stop()
