@@ -73,7 +73,7 @@ class Broker:
         properties = self._data / "server.properties"
         properties.write_text(PROPERTIES.format(port=self.port, controller_port=free_port(), log_dir=self._data / "log"))
         if not (self._data / "log" / "meta.properties").exists():
-            cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+            cluster = new_cluster_id()
             subprocess.run(
                 [*self._java("kafka.tools.StorageTool"), "format", "-t", cluster, "-c", str(properties)],
                 check=True,
@@ -144,6 +144,13 @@ def running(settings: Settings, data: Path) -> Iterator[Broker]:
         yield broker
     finally:
         broker.stop()
+
+
+def new_cluster_id() -> str:
+    """Return 16 random bytes as Kafka writes them; never with a dash in front, which the formatter takes for an option."""
+    while (text := base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")).startswith("-"):
+        pass
+    return text
 
 
 def free_port() -> int:
