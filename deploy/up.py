@@ -52,14 +52,8 @@ def run(settings: Settings, options: Options, console: Console) -> dict[str, Any
     settings = namespaced(settings, options.choice)
     roles.spark_jars(settings)
     jars.folder(settings, "broker")
-    broker = None
-    if not settings.broker:
-        settings, broker = supervisor.start_broker(settings)
-    try:
-        return Run(settings, options, console).run()
-    finally:
-        if broker is not None:
-            supervisor.stop_broker(settings, broker)
+    with supervisor.with_broker(settings) as named:
+        return Run(named, options, console).run()
 
 
 def namespaced(settings: Settings, choice: Choice) -> Settings:

@@ -113,6 +113,11 @@ class Process:
         self.restarts += 1
         self.start()
 
+    def stop(self) -> None:
+        """Stop the process and wait until it has ended."""
+        self.ask_to_stop()
+        self.wait_stopped()
+
     def ask_to_stop(self) -> None:
         """Send SIGTERM to the process, where it runs."""
         if self.pid and self.handle is not None:

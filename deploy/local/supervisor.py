@@ -46,7 +46,7 @@ class Supervisor:
     Parameters
     ----------
     settings : Settings
-        `broker` names the broker that runs; an embedded one is started before, by :func:`start_broker`.
+        `broker` names the broker that runs; an embedded one is started before, by :func:`with_broker`.
     plan : Plan
         The roles.
     console : rich.console.Console
@@ -181,11 +181,18 @@ def start_broker(settings: Settings) -> tuple[Settings, Process]:
     return named, process
 
 
-def stop_broker(settings: Settings, process: Process) -> None:
-    """Stop the broker that :func:`start_broker` started, and forget its address."""
-    process.ask_to_stop()
-    process.wait_stopped()
-    _address_file(settings).unlink(missing_ok=True)
+@contextmanager
+def with_broker(settings: Settings) -> Iterator[Settings]:
+    """Yield settings that name a broker: the one that is set, or an embedded one for the length of the `with` block."""
+    if settings.broker:
+        yield settings
+        return
+    named, process = start_broker(settings)
+    try:
+        yield named
+    finally:
+        process.stop()
+        _address_file(settings).unlink(missing_ok=True)
 
 
 def find_broker(settings: Settings) -> Settings:

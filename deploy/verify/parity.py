@@ -117,8 +117,7 @@ class Trial:
 
 
 def _change(engine: Process, to: Engine) -> None:
-    engine.ask_to_stop()
-    engine.wait_stopped()
+    engine.stop()
     engine.settings = msgspec.structs.replace(engine.settings, engine=to)
     engine.start()
 
@@ -172,21 +171,16 @@ def _send(settings: Settings, tape: Source, engine: Process) -> None:
 @contextmanager
 def _engine(settings: Settings) -> Iterator[Process]:
     """Run the engine, the sentiment consumer, and a broker where none is set, for the length of a `with` block."""
-    running: list[Process] = []
-    try:
-        if not settings.broker:
-            settings, broker = supervisor.start_broker(settings)
-            running.append(broker)
-        bus.ensure_topics(settings)
-        sentiment, engine = Process("sentiment", settings), Process("stream", settings)
-        for process in (sentiment, engine):
-            running.append(process)
-            process.start()
-        yield engine
-    finally:
-        for process in reversed(running):
-            process.ask_to_stop()
-            process.wait_stopped()
+    with supervisor.with_broker(settings) as named:
+        bus.ensure_topics(named)
+        sentiment, engine = Process("sentiment", named), Process("stream", named)
+        try:
+            sentiment.start()
+            engine.start()
+            yield engine
+        finally:
+            engine.stop()
+            sentiment.stop()
 
 
 def batch(settings: Settings) -> pl.DataFrame:
