@@ -16,11 +16,12 @@ from rich.console import Console
 from rich.table import Table
 
 from deploy import doctor as doctors
-from deploy import lake_cli, models_cli, roles, tailing
+from deploy import lake_cli, models_cli, roles, tailing, tape_cli
 from deploy.local import jars, supervisor
 from deploy.local.processes import STOP_TIMEOUT_S
 from producers import catalog
 from producers.catalog import Choice
+from producers.prints import Prints
 from streams import bus, settings
 from streams.errors import SettingsError, UserError
 from streams.settings import Settings
@@ -42,6 +43,9 @@ Replay = Annotated[str, typer.Option(help="shorthand: a folder with ticks.* and 
 Speed = Annotated[str, typer.Option(help="of a replay: 1 as it was, 60 a minute a second, max as fast as rows become final")]
 Rate = Annotated[float, typer.Option(help="of the simulated market: ticks a second over all symbols")]
 Seed = Annotated[int, typer.Option(help="of the simulated market")]
+Filter = Annotated[
+    Prints, typer.Option("--prints", help="regular: bars leave out irregular and erroneous trades (docs/prints.md)")
+]
 Symbols = Annotated[str | None, typer.Option(help="comma separated; default: TICKCAST_SYMBOLS")]
 
 
@@ -62,12 +66,15 @@ def connected(**overrides: Any) -> Settings:
     return supervisor.find_broker(configured(**overrides))
 
 
-def chosen(source: str, ticks: str, headlines: str, replay: str, rate: float, seed: int) -> tuple[Choice, tuple[str, ...]]:
+def chosen(
+    source: str, ticks: str, headlines: str, replay: str, rate: float, seed: int, prints: Prints
+) -> tuple[Choice, tuple[str, ...]]:
     """Return the choice of sources, and the arguments that make `tickcast produce` choose the same."""
     whole = f"replay:{replay}" if replay else source
     ticks, headlines = ticks or whole, headlines or whole
-    choice = Choice(catalog.parse(ticks), catalog.parse(headlines), rate, seed)
-    return choice, ("--ticks", ticks, "--headlines", headlines, "--rate", str(rate), "--seed", str(seed))
+    choice = Choice(catalog.parse(ticks), catalog.parse(headlines), rate, seed, prints)
+    market = ("--rate", str(rate), "--seed", str(seed))
+    return choice, ("--ticks", ticks, "--headlines", headlines, *market, "--prints", prints)
 
 
 @app.command()
@@ -80,6 +87,7 @@ def up(
     rate: Rate = 60.0,
     seed: Seed = 1,
     symbols: Symbols = None,
+    prints: Filter = "all",
     headless: Annotated[bool, typer.Option(help="no web page")] = False,
     until_drained: Annotated[bool, typer.Option(help="end when the tape has gone through every stage")] = False,
     duration: Annotated[float, typer.Option(help="end after so many seconds of everything running")] = 0.0,
@@ -90,7 +98,7 @@ def up(
     from deploy import up as whole  # noqa: PLC0415 - the command line must answer --help at once
 
     speed_of(speed)
-    choice, arguments = chosen(source, ticks, headlines, replay, rate, seed)
+    choice, arguments = chosen(source, ticks, headlines, replay, rate, seed, prints)
     options = whole.Options(
         choice=choice,
         arguments=(*arguments, "--speed", speed),
@@ -130,17 +138,18 @@ def produce(
     rate: Rate = 60.0,
     seed: Seed = 1,
     symbols: Symbols = None,
+    prints: Filter = "all",
 ) -> None:
     """Send ticks, headlines and the closings of their minutes, from a source; starts again where it stopped."""
     from producers import run as producing  # noqa: PLC0415 - the command line must answer --help at once
 
     config = connected(symbols=symbols)
-    choice, _ = chosen(source, ticks, headlines, replay, rate, seed)
+    choice, _ = chosen(source, ticks, headlines, replay, rate, seed, prints)
     producing.run(config, catalog.open_source(choice, config), speed_of(speed))
 
 
 @app.command()
-def stream(engine: Annotated[str | None, typer.Option(help="realtime (milliseconds) or microbatch")] = None) -> None:
+def stream(engine: Annotated[str | None, typer.Option(help="realtime (milliseconds), microbatch (throughput), or auto: realtime unless far behind")] = None) -> None:
     """Run the feature engine: ticks and sentiment to minute bars with rolling features."""
     roles.stream(connected(engine=engine))
 
@@ -264,16 +273,18 @@ def parity(
     engine: Annotated[str | None, typer.Option(help="realtime, microbatch, or switch: one, the other, and back")] = None,
     kills: Annotated[int, typer.Option(help="kill -9 the engine so often on the way")] = 0,
     seed: Seed = 1,
+    prints: Filter = "all",
     quick: Annotated[bool, typer.Option(help="the first 4,000 trades only")] = False,
     report: Annotated[Path | None, typer.Option("--json", "--report", help="write the figures here")] = None,
 ) -> None:
     """Stream a tape, disturbed, and compare every row with a whole, sorted computation that shares no code."""
     from deploy.verify import parity as check  # noqa: PLC0415 - the command line must answer --help at once
     from deploy.verify.disturbed import Disturbance  # noqa: PLC0415
+    from producers import prints as marking  # noqa: PLC0415
 
     config = configured(engine=None if engine == "switch" else engine)
     trial = check.Trial(Disturbance(shuffle_s, duplicates, late, seed), kills, engine == "switch")
-    figures = check.run(config, check.open_tape(tape, quick), trial)
+    figures = check.run(config, marking.of(check.open_tape(tape, quick), prints), trial)
     out.print_json(data=figures)
     if report:
         report.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
@@ -281,6 +292,7 @@ def parity(
         raise typer.Exit(1)
 
 
+app.add_typer(tape_cli.app, name="tape")
 app.add_typer(lake_cli.app, name="lake")
 app.command()(lake_cli.ingest)
 bench_app = typer.Typer(no_args_is_help=True, help="Measure this machine on the whole pipeline.")

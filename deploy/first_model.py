@@ -93,7 +93,7 @@ def batch_features(settings: Settings, ticks: list[Outgoing], sentiment: list[Ou
             _kafka_like(records, settings).write_parquet(scratch / f"{topic}.parquet")
         raw_ticks, raw_sentiment = (session.read.parquet(str(scratch / f"{topic}.parquet")) for topic in ("ticks", "sentiment"))
         good = features.good_ticks(raw_ticks, settings), features.good_sentiment(raw_sentiment, settings)
-        rows = features.features(*good).where("final").drop("ingest")
+        rows = features.features(*good, closings=settings.closings).where("final").drop("ingest")
         rows.coalesce(1).write.parquet(str(scratch / "features"))
         session.stop()
         return pl.read_parquet(scratch / "features" / "*.parquet")

@@ -14,22 +14,29 @@ be late goes to lags 0 .. 35 itself: closings of up to 15 quiet minutes behind i
 more, so a carried price is revised by a late trade too. Whether there was a bar k minutes ago is bit k of a mask, so
 session gaps leave no false bars.
 
-Finality rests on order: all that a symbol's closing closes comes from the same source task, in front of it, over one
-shuffle. A second shuffle (as `dropDuplicates` brings) would let closings overtake trades, and final rows would change.
+Finality rests on order: all that a symbol's closing closes comes from the same source task, in front of it, through the
+same task that drops repeats (`repeats.py`). A row is final from the first closing of any of its producers on; what another
+producer of the symbol brings afterwards revises it.
 
-Order and ties: trades of a symbol are ordered by (event_ts_us, seq). Sizes and scores are summed as scaled integers,
-because a float sum depends on its order. `revision` counts a row's contributions: it grows with each and ends the same
-in whatever order they came.
+A repeat is a tick with the source and seq of another, or a sentiment of the same headline by the same model. It changes nothing.
+
+Order and ties: trades of a symbol are ordered by (event_ts_us, seq); where two sources tie in both, by price. Sizes and
+scores are summed as scaled integers, because a float sum depends on its order. `revision` counts a row's distinct
+contributions: it grows with each and ends the same in whatever order they came.
+
+Producers that send no closings: `Settings.closings` off copies every trade to lags 0 .. 20. That is slower, quiet minutes
+have no row, and no row is ever final, because nobody says when a minute is over.
 """
 
 from __future__ import annotations
 
+import hashlib
 from functools import reduce
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from streams import strict_json
+from streams import repeats, strict_json
 from streams.clock import MINUTE_US, SECOND_US
 from streams.messages import MAX_TS_US, SUM_TOLERANCE
 from streams.settings import Settings
@@ -42,10 +49,13 @@ SCORE_SCALE = 1_000_000_000
 # 59 minutes is the longest lag, 10 the default lateness; the rest is slack. It only evicts state: what is too late was
 # taken out before, by `tick_reason`.
 WATERMARK = "75 minutes"
+LARGEST_SUM = 2**63 - 1
+IDENTITY = ("symbol", "lag", "kind", "origin", "number")  # of a contribution to a minute
+TRADE, CLOSING, MOOD, MOOD_CLOSING = range(4)  # kinds of contributions
 
 TICK_SCHEMA = (
     "v int, event_ts_us long, clock_ts_us long, symbol string, price double, size double, source string, seq long, "
-    "closes boolean, late boolean"
+    "closes boolean, late boolean, excluded string"
 )
 SENTIMENT_SCHEMA = (
     "v int, event_ts_us long, clock_ts_us long, headline_id string, symbol string, model_id string, p_positive double, "
@@ -101,8 +111,10 @@ def _contract_reason(required: tuple[str, ...]) -> Column:
 
 
 def _timing_reason(settings: Settings) -> Column:
+    # a tick whose clock, too, is ahead (of the broker's) would push the watermark past everyone else's data
     ahead = F.col("event_ts_us") - F.col("clock_ts_us")
-    return F.when(ahead > settings.future_s * SECOND_US, "from_the_future").when(
+    clock_ahead = F.coalesce(F.col("clock_ts_us") - F.unix_micros("record_timestamp"), F.lit(0))
+    return F.when(F.greatest(ahead, clock_ahead) > settings.future_s * SECOND_US, "from_the_future").when(
         ~F.coalesce("closes", F.lit(False)) & (-ahead > settings.lateness_min * MINUTE_US), "too_late"
     )
 
@@ -117,7 +129,8 @@ def tick_reason(settings: Settings) -> Column:
         F.when(~_within("price", 1e12) | (F.col("price") == 0), "contract: price must be a number above 0 and below 1e12")
         .when(~_within("size", 1e9), "contract: size must be a number from 0 to below 1e9")
         .when(~F.length("source").between(1, 256), "contract: source must have 1 to 256 characters")
-        .when(F.col("seq") < 0, "contract: seq must not be negative"),
+        .when(F.col("seq") < 0, "contract: seq must not be negative")
+        .when(F.length("excluded") > 64, "contract: excluded must have at most 64 characters"),
         _timing_reason(settings),
     )
 
@@ -149,12 +162,19 @@ def _scores_reason() -> Column:
         .when(~_or_zero("score").between(-1, 1), "contract: score must be from -1 to 1")
         .when(closing & (_or_zero("partition") >= _or_zero("partitions")), "contract: partition must be below partitions")
         .when(~closing & (F.abs(total - 1) > SUM_TOLERANCE), "contract: the three probabilities must add up to 1")
+        .when(
+            ~closing & (F.abs(_or_zero("score") - three[0] + three[1]) > SUM_TOLERANCE),
+            "contract: score must be p_positive - p_negative",
+        )
     )
 
 
 def good_ticks(raw: DataFrame, settings: Settings) -> DataFrame:
-    """Return the decoded ticks of `raw` (columns of Spark's Kafka source) that the engine takes."""
-    return parse(raw, TICK_SCHEMA).where(tick_reason(settings).isNull())
+    """Return the decoded ticks of `raw` (columns of Spark's Kafka source) that the engine takes.
+
+    Prints that their producer has excluded from bars are good ticks, which the archive keeps, but make no bar.
+    """
+    return parse(raw, TICK_SCHEMA).where(tick_reason(settings).isNull() & (F.coalesce("excluded", F.lit("")) == ""))
 
 
 def good_sentiment(raw: DataFrame, settings: Settings) -> DataFrame:
@@ -173,18 +193,19 @@ def _exploded(inputs: DataFrame, last_lag: Column) -> DataFrame:
     return lagged.withColumn("minute", F.timestamp_micros(F.col("minute_us") + F.col("lag").cast("long") * MINUTE_US))
 
 
-def _tick_contributions(ticks: DataFrame) -> DataFrame:
+def _tick_contributions(ticks: DataFrame, *, closings: bool) -> DataFrame:
     flags = {name: F.coalesce(name, F.lit(False)) for name in ("closes", "late")}
     marked = ticks.withColumns(flags).withColumn("minute_us", _minute_us())
-    late_spread = F.when(F.col("late"), BARS - 1 + LATEST_MINUTES).otherwise(0)
+    late_spread = F.when(F.col("late"), BARS - 1 + LATEST_MINUTES).otherwise(0 if closings else BARS - 1)
     spread = F.when(F.col("closes"), BARS - 1).otherwise(late_spread)
     return _exploded(marked, spread).select(
         "symbol",
         "minute",
         "lag",
-        F.when(F.col("closes"), "close").otherwise("trade").alias("kind"),
-        F.struct("event_ts_us", "seq").alias("order"),
-        "price",
+        F.when(F.col("closes"), CLOSING).otherwise(TRADE).alias("kind"),
+        F.col("source").alias("origin"),
+        F.col("seq").alias("number"),
+        F.struct("event_ts_us", "seq", "price").alias("print"),
         F.round(F.col("size") * SIZE_SCALE).cast("long").alias("amount"),
         F.lit(0).alias("partition"),
         F.lit(0).alias("partitions"),
@@ -199,9 +220,10 @@ def _sentiment_contributions(sentiment: DataFrame) -> DataFrame:
         "symbol",
         "minute",
         "lag",
-        F.when(F.col("closes"), "sentiment_close").otherwise("sentiment").alias("kind"),
-        F.lit(None).cast("struct<event_ts_us: bigint, seq: bigint>").alias("order"),
-        F.lit(None).cast("double").alias("price"),
+        F.when(F.col("closes"), MOOD_CLOSING).otherwise(MOOD).alias("kind"),
+        F.concat_ws("\n", "headline_id", "model_id").alias("origin"),
+        F.coalesce("partition", F.lit(0)).cast("long").alias("number"),
+        F.lit(None).cast("struct<event_ts_us: bigint, seq: bigint, price: double>").alias("print"),
         F.round(F.col("score") * SCORE_SCALE).cast("long").alias("amount"),
         F.coalesce("partition", F.lit(0)).alias("partition"),
         F.coalesce("partitions", F.lit(0)).alias("partitions"),
@@ -209,31 +231,27 @@ def _sentiment_contributions(sentiment: DataFrame) -> DataFrame:
     )
 
 
-def _only(kind: str, column: Column | str, lag: int | None = 0) -> Column:
+def _only(kind: int, column: Column | str, lag: int | None = 0) -> Column:
     here = F.col("kind") == kind
     return F.when(here if lag is None else here & (F.col("lag") == lag), F.col(column) if isinstance(column, str) else column)
 
 
 def _aggregates() -> list[Column]:
-    priced = F.col("price").isNotNull()
-    in_window = priced & (F.col("lag") < BARS)
-    closes = [
-        F.max_by(F.when(F.col("lag") >= k, F.col("price")), F.when((F.col("lag") >= k) & priced, F.col("order")))
-        for k in range(BARS)
-    ]
+    in_window = F.col("print").isNotNull() & (F.col("lag") < BARS)
+    closes = [F.max(F.when(F.col("lag") >= k, F.col("print")))["price"] for k in range(BARS)]
     return [
-        F.min_by(_only("trade", "price"), _only("trade", "order")).alias("first"),
-        F.max(_only("trade", "price")).alias("highest"),
-        F.min(_only("trade", "price")).alias("lowest"),
-        F.try_sum(_only("trade", "amount")).alias("amount"),
-        F.count(_only("trade", "price")).alias("n_ticks"),
-        F.max(F.col("order.event_ts_us")).alias("last_event_ts_us"),
+        F.min(_only(TRADE, "print"))["price"].alias("first"),
+        F.max(_only(TRADE, "print.price")).alias("highest"),
+        F.min(_only(TRADE, "print.price")).alias("lowest"),
+        F.try_sum(_only(TRADE, "amount")).alias("amount"),
+        F.count(_only(TRADE, "print.price")).alias("n_ticks"),
+        F.max(F.col("print.event_ts_us")).alias("last_event_ts_us"),
         F.bit_or(F.when(in_window, F.expr("shiftleft(1, lag)"))).alias("bars"),
-        F.count(_only("close", "price")).alias("closings"),
-        F.try_sum(_only("sentiment", "amount", None)).alias("score_sum"),
-        F.count(_only("sentiment", "amount", None)).alias("sent_n"),
-        F.bit_or(_only("sentiment_close", F.expr("shiftleft(1L, partition)"))).alias("heard"),
-        F.max(_only("sentiment_close", "partitions")).alias("expected"),
+        F.count(_only(CLOSING, "print.price")).alias("closings"),
+        F.try_sum(_only(MOOD, "amount", None)).alias("score_sum"),
+        F.count(_only(MOOD, "amount", None)).alias("sent_n"),
+        F.bit_or(_only(MOOD_CLOSING, F.expr("shiftleft(1L, partition)"))).alias("heard"),
+        F.max(_only(MOOD_CLOSING, "partitions")).alias("expected"),
         F.count(F.lit(1)).alias("revision"),
         F.max("record_timestamp").alias("ingest"),
         *[close.alias(f"c{k}") for k, close in enumerate(closes)],
@@ -253,6 +271,11 @@ def _mean(n: int) -> Column:
     return reduce(Column.__add__, terms) / _bars(n)
 
 
+def _amount() -> Column:
+    """Return the scaled volume; the sum of what no market has (over 92 billion shares in a minute) stops there."""
+    return F.when(F.col("n_ticks") == 0, F.lit(0)).otherwise(F.coalesce("amount", F.lit(LARGEST_SUM)))
+
+
 def _rows(grouped: DataFrame) -> DataFrame:
     heard_all = F.coalesce(F.col("heard") == F.expr("shiftleft(1L, expected) - 1"), F.lit(False))
     return grouped.where(_has_bar(0)).select(
@@ -263,7 +286,7 @@ def _rows(grouped: DataFrame) -> DataFrame:
         F.coalesce("highest", "c0").alias("high"),
         F.coalesce("lowest", "c0").alias("low"),
         F.col("c0").alias("close"),
-        (F.coalesce("amount", F.lit(0)) / SIZE_SCALE).alias("volume"),
+        (_amount() / SIZE_SCALE).alias("volume"),
         "n_ticks",
         _mean(7).alias("ma7"),
         _mean(BARS).alias("ma21"),
@@ -281,7 +304,13 @@ def _rows(grouped: DataFrame) -> DataFrame:
     )
 
 
-def features(ticks: DataFrame, sentiment: DataFrame) -> DataFrame:
+def version() -> str:
+    """Return what names the state of the aggregation: another where other columns, or other contributions, go into it."""
+    state = [str(column) for column in _aggregates()] + [WATERMARK, *IDENTITY]
+    return hashlib.sha256("\n".join(state).encode()).hexdigest()[:12]
+
+
+def features(ticks: DataFrame, sentiment: DataFrame, *, closings: bool = True) -> DataFrame:
     """Return the minute rows of good ticks and good sentiment.
 
     Parameters
@@ -289,11 +318,16 @@ def features(ticks: DataFrame, sentiment: DataFrame) -> DataFrame:
     ticks, sentiment : DataFrame
         Fields of :class:`streams.messages.Tick` and :class:`streams.messages.Sentiment`, and `record_timestamp`
         (when the broker had the record). Bounded or streaming.
+    closings : bool
+        Whether the producers send closings; see above.
 
     Returns
     -------
     DataFrame
         Fields of :class:`streams.messages.Features`, and `ingest`: the newest `record_timestamp` behind the row.
     """
-    inputs = _tick_contributions(ticks).unionByName(_sentiment_contributions(sentiment))
-    return _rows(inputs.withWatermark("minute", WATERMARK).groupBy("symbol", "minute").agg(*_aggregates()))
+    inputs = _tick_contributions(ticks, closings=closings).unionByName(_sentiment_contributions(sentiment))
+    identified = inputs.withColumn("identity", F.struct(*IDENTITY)).drop("origin", "number")
+    tasks = int(ticks.sparkSession.conf.get("spark.sql.shuffle.partitions") or 0)
+    distinct = repeats.once(identified.withWatermark("minute", WATERMARK), tasks)
+    return _rows(distinct.groupBy("symbol", "minute").agg(*_aggregates()))

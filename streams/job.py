@@ -1,24 +1,30 @@
 """The feature engine: `ticks` and `sentiment` in, `features` out, as one Spark query that never stops.
 
-Real-time mode handles a tick in milliseconds; micro-batch is the same plan for machines or back-fills where
-latency does not matter. Both use the same checkpoint.
+Real-time mode handles a tick in milliseconds; micro-batch is the same plan for whoever is far behind: four times the ticks
+a second, a second of latency. Both use the same checkpoint, so `auto` changes from one to the other with no gap and no double
+effect.
 """
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
+import msgspec
+from kafka import KafkaConsumer
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.streaming.query import StreamingQuery
 
-from streams import bus, features, query, spark
-from streams.settings import Settings
+from streams import bus, checkpoint, features, query, spark
+from streams.settings import Engine, Settings
 
+INPUTS = ("ticks", "sentiment")
 # In real-time mode the trigger is the checkpoint interval, not the latency. A checkpoint pauses the stream for about
 # 0.7 s here, so at 5 minutes it touches 1 tick in 400.
 CHECKPOINT_INTERVAL = "300 seconds"
+# Records behind at which `auto` takes micro-batches: about 10 s of work for real time here. It must not work off much
+# more: the watermark moves at a checkpoint, and partitions read at different paces would be days apart by then.
+FAR_BEHIND = 100_000
 OPTIONS = {
     "spark.app.name": "tickcast-features",
     "spark.driver.memory": "1g",
@@ -41,36 +47,77 @@ def outputs(rows: DataFrame, topic: str) -> DataFrame:
 
 def good_inputs(session: SparkSession, settings: Settings) -> tuple[DataFrame, DataFrame]:
     """Return the streams of ticks and of sentiment that follow the contract and are neither too late nor from the future."""
-    ticks, sentiment = (spark.topic_stream(session, settings, topic) for topic in ("ticks", "sentiment"))
+    ticks, sentiment = (spark.topic_stream(session, settings, topic) for topic in INPUTS)
     return features.good_ticks(ticks, settings), features.good_sentiment(sentiment, settings)
 
 
+def folder(settings: Settings) -> Path:
+    """Return where the engine's checkpoint is."""
+    return (settings.state / "checkpoints" / "features").resolve()
+
+
 def start(session: SparkSession, settings: Settings) -> StreamingQuery:
-    """Start the query; it goes on from its checkpoint where there is one."""
-    checkpoint = settings.state / "checkpoints" / "features"
-    _clear_unfinished(checkpoint)
-    rows = features.features(*good_inputs(session, settings))
+    """Start the query in the engine of `settings` (not `auto`); it goes on from its checkpoint where there is one.
+
+    Raises
+    ------
+    EnvironmentFault
+        The checkpoint was made by other features or for another number of partitions, or cannot be written.
+    """
+    checkpoint.prepare(folder(settings), {"features": features.version(), "partitions": settings.partitions})
+    rows = features.features(*good_inputs(session, settings), closings=settings.closings)
     trigger = {"realTime": CHECKPOINT_INTERVAL} if settings.engine == "realtime" else {"processingTime": "0 seconds"}
     return (
         outputs(rows, settings.topic("features"))
         .writeStream.format("kafka")
         .option("kafka.bootstrap.servers", settings.broker)
         .option("kafka.linger.ms", "0")
-        .option("checkpointLocation", str(checkpoint.resolve()))
-        .queryName("features")
+        .option("checkpointLocation", str(folder(settings)))
+        .queryName(settings.engine)
         .outputMode("update")
         .trigger(**trigger)
         .start()
     )
 
 
-def _clear_unfinished(checkpoint: Path) -> None:
-    """Remove a checkpoint of which no batch was ever finished: Spark refuses its state, and it holds nothing to go on from."""
-    if checkpoint.exists() and not any((checkpoint / "commits").glob("[0-9]*")):
-        shutil.rmtree(checkpoint)
+class Gear:
+    """Which engine runs: the chosen one, or for `auto` real time, and micro-batches while far behind."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._client: KafkaConsumer = bus.consumer(settings)
+        self._judged = -1
+        self.engine: Engine = self._wanted() if settings.engine == "auto" else settings.engine
+
+    def start(self, session: SparkSession, settings: Settings) -> StreamingQuery:
+        """Start the query in the current gear."""
+        return start(session, msgspec.structs.replace(settings, engine=self.engine))
+
+    def shift(self, running: StreamingQuery) -> bool:
+        """Return whether `running` should be stopped and another one started; asked often, judges after each batch."""
+        progress = running.lastProgress
+        if self._settings.engine != "auto" or progress is None or progress.batchId == self._judged:
+            return False
+        self._judged = progress.batchId
+        before, self.engine = self.engine, self._wanted()
+        return self.engine != before
+
+    def _wanted(self) -> Engine:
+        return "microbatch" if self._behind() > FAR_BEHIND else "realtime"
+
+    def _behind(self) -> int:
+        """Return how many records the finished batches have not seen."""
+        done = checkpoint.finished_offsets(folder(self._settings))
+        places = bus.partitions_of(self._client, self._settings, *INPUTS)
+        oldest, ends = self._client.beginning_offsets(places), self._client.end_offsets(places)
+        seen = {place: done.get(place.topic, {}).get(place.partition, oldest[place]) for place in places}
+        return sum(max(0, ends[place] - seen[place]) for place in places)
 
 
 def run(settings: Settings, jars: list[Path]) -> None:
     """Run the engine until SIGTERM or SIGINT; raise what made the query fail."""
-    # in real-time mode every task of both stages needs a slot at once: the partitions of two sources, and the shuffle's
-    query.run("stream", settings, start, slots=3 * settings.partitions + 1, jars=jars, options=OPTIONS)
+    bus.ensure_topics(settings)
+    gear = Gear(settings)
+    # in real-time mode every task of all stages needs a slot at once: the partitions of two sources, and those of two shuffles
+    slots = 4 * settings.partitions + 1
+    query.run("stream", settings, gear.start, slots=slots, jars=jars, options=OPTIONS, again=gear.shift)

@@ -29,6 +29,7 @@ Identifier = Annotated[str, Meta(min_length=1, max_length=256)]
 Role = Literal["champion", "challenger", "baseline"]
 EventKind = Literal["status", "alert", "drift", "audit", "tape"]
 State = Literal["starting", "ready", "training", "done", "failed", ""]
+Verdict = Literal["edge", "no demonstrated edge", "worse than naive", ""]
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
@@ -41,7 +42,9 @@ class Tick(Message, frozen=True, kw_only=True):
     """One trade, or the closing of a minute. Key: symbol. Order within a symbol is (event_ts_us, seq).
 
     A closing repeats the last price of its minute with that price's own event time and seq; where the minute had no
-    trade it carries the price over. `late` is set by a producer that had closed the tick's minute already.
+    trade it carries the price over. `late` is set by a producer that had closed the tick's minute already. The same
+    (source, seq) again is a repeat, which changes nothing. A print with a reason in `excluded` is kept in the lake and
+    makes no bar.
     """
 
     event_ts_us: TimestampUs
@@ -53,6 +56,7 @@ class Tick(Message, frozen=True, kw_only=True):
     seq: Count
     closes: bool = False
     late: bool = False
+    excluded: Annotated[str, Meta(max_length=64, description="why bars leave this print out; empty: they take it")] = ""
 
 
 class Headline(Message, frozen=True, kw_only=True):
@@ -90,6 +94,8 @@ class Sentiment(Message, frozen=True, kw_only=True):
         total = self.p_positive + self.p_negative + self.p_neutral
         if not self.closes and abs(total - 1) > SUM_TOLERANCE:
             raise ValueError(f"p_positive, p_negative and p_neutral add up to {total}, not 1")
+        if not self.closes and abs(self.score - (self.p_positive - self.p_negative)) > SUM_TOLERANCE:
+            raise ValueError(f"score is {self.score}, not p_positive - p_negative")
         if self.closes and self.partition >= self.partitions:
             raise ValueError(f"a closing of partition {self.partition} of {self.partitions} does not exist")
 
@@ -140,6 +146,9 @@ class Forecast(Message, frozen=True, kw_only=True):
     provisional: bool
     features_hash: str
     data_cutoff_ts_us: TimestampUs = 0
+    raw_quantiles: Annotated[
+        dict[str, Price], Meta(description="before calibration, as the model gave them; empty in provisional forecasts")
+    ] = {}
 
 
 class Score(Message, frozen=True, kw_only=True):
@@ -162,6 +171,15 @@ class Score(Message, frozen=True, kw_only=True):
         Annotated[float, Meta(description="1 - MSE / MSE of the random walk, over the last rolling_n scores")] | None
     ) = None
     rolling_n: Count = 0
+    raw_covered: Annotated[dict[str, bool], Meta(description="as `covered`, of the quantiles before calibration")] = {}
+    dm_p_value: (
+        Annotated[float, Meta(ge=0, le=1, description="Diebold-Mariano, squared errors against the random walk's, two-sided")]
+        | None
+    ) = None
+    pt_p_value: (
+        Annotated[float, Meta(ge=0, le=1, description="Pesaran-Timmermann: directions are guessed by chance, one-sided")] | None
+    ) = None
+    verdict: Annotated[Verdict, Meta(description="of Diebold-Mariano at 5 % over the last rolling_n scores")] = ""
 
 
 class ModelAnnouncement(Message, frozen=True, kw_only=True):
@@ -194,14 +212,17 @@ class DeadLetter(Message, frozen=True, kw_only=True):
 
 
 class Calibration(Message, frozen=True, kw_only=True):
-    """State of one model's interval calibration for one symbol and horizon. Key: symbol, horizon and model. Compacted."""
+    """State of one model's interval calibration for one symbol and horizon. Key: symbol, horizon and model. Compacted.
+
+    It lies in the partition of its symbol, and never runs ahead of the forecasts that were made with it.
+    """
 
     symbol: Symbol
     horizon_min: Annotated[int, Meta(ge=1)]
     model_id: Identifier
-    as_of_ts_us: TimestampUs
-    widening: dict[str, float]
-    n: Count
+    as_of_ts_us: Annotated[TimestampUs, Meta(description="the newest target time that it has learned from")]
+    widening: Annotated[dict[str, float], Meta(description="level to the factor of its log distance from the median")]
+    n: Annotated[Count, Meta(description="matured forecasts that it has learned from")]
 
 
 class Event(Message, frozen=True, kw_only=True):

@@ -19,6 +19,8 @@ from streams.settings import Settings
 
 STATUS_INTERVAL_S = 1.0
 BATCH_FAILED = re.compile(r"^[\w.]+\.BatchFailed: (.+)$", re.MULTILINE)  # an exception from Python, as Spark quotes it
+DISK = re.compile(r"(No space left on device|Permission denied|Read-only file system|File too large|Disk quota exceeded)")
+FROM_OUTSIDE = re.compile(f"{BATCH_FAILED.pattern}|{DISK.pattern}", re.MULTILINE)
 
 
 class BatchFailed(TickcastError):
@@ -35,8 +37,12 @@ def run(  # noqa: PLR0913 - a process is its name, its query, and what Spark nee
     slots: int,
     jars: list[Path],
     options: Mapping[str, str],
+    again: Callable[[StreamingQuery], bool] = lambda _: False,
 ) -> None:
-    """Start the query of `role` and keep it until SIGTERM or SIGINT; raise what made it fail."""
+    """Start the query of `role` and keep it until SIGTERM or SIGINT; raise what made it fail.
+
+    `again` is asked every second whether the query should be stopped and started anew, from its checkpoint.
+    """
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
@@ -46,20 +52,26 @@ def run(  # noqa: PLR0913 - a process is its name, its query, and what Spark nee
     session = spark.session(settings, slots, jars, options)
     query = start(session, settings)
     while query.isActive and not stop.wait(STATUS_INTERVAL_S):
-        status.say(_state(query), settings.engine, read_so_far(query, settings))
+        if again(query):
+            query.stop()
+            query = start(session, settings)
+        status.say(_state(query), query.name or "", read_so_far(query, settings))
     failure = None if stop.is_set() else query.exception()
     query.stop()
     session.stop()
     status.say("failed" if failure else "done", _reason(failure) if failure else "")
     status.flush()
     if failure is not None:
-        raise EnvironmentFault(_reason(failure)) if BATCH_FAILED.search(str(failure)) else failure
+        raise EnvironmentFault(_reason(failure)) if FROM_OUTSIDE.search(str(failure)) else failure
 
 
 def _reason(failure: Exception) -> str:
-    """Return why a query failed, in one line: what the work on a batch said, else Spark's own first line."""
-    said = BATCH_FAILED.search(str(failure))
-    return said[1] if said else str(failure).split("\n")[0]
+    """Return why a query failed, in one line: what the work on a batch said, else the disk's fault, else Spark's first line."""
+    if said := BATCH_FAILED.search(str(failure)):
+        return said[1]
+    if disk := DISK.search(str(failure)):
+        return f"the checkpoint cannot be written ({disk[1]}); mend that, and it goes on from the last one: nothing is lost"
+    return str(failure).split("\n")[0]
 
 
 def _state(query: StreamingQuery) -> State:

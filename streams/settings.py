@@ -20,7 +20,7 @@ PREFIX = "TICKCAST_"
 # Variables of other programs that we honour; everything else of theirs is theirs.
 FOREIGN = {"JAVA_HOME": "java_home", "HF_HUB_OFFLINE": "offline"}
 
-Engine = Literal["realtime", "microbatch"]
+Engine = Literal["auto", "realtime", "microbatch"]
 SentimentChoice = Literal["auto", "finbert", "minilm"]
 
 
@@ -39,7 +39,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     partitions: Annotated[int, Meta(ge=1, le=62, description="partitions of each spread topic")] = 2
     symbols: Annotated[str, Meta(description="comma separated")] = "AAPL,MSFT,GOOGL,AMZN,TSLA,META"
     archive: Annotated[str, Meta(description="lake that is written; empty: HOME/lake, of a namespace its own")] = ""
-    engine: Annotated[Engine, Meta(description="how Spark runs the features")] = "realtime"
+    engine: Annotated[Engine, Meta(description="how Spark runs the features; auto: realtime unless far behind")] = "auto"
+    closings: Annotated[bool, Meta(description="whether producers send closings; 0: none does, no row is final (slower)")] = True
     lateness_min: Annotated[int, Meta(ge=0, le=15, description="how late a tick may be and still revise")] = 10
     future_s: Annotated[int, Meta(ge=0, le=60, description="how far a tick may be ahead of its clock")] = 5
     sentiment: Annotated[SentimentChoice, Meta(description="which sentiment model; auto: FinBERT if it can be had")] = "auto"

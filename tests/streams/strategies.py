@@ -123,12 +123,13 @@ def _closings(fields: dict[str, st.SearchStrategy[Any]]) -> st.SearchStrategy[Me
 
 
 def _scored(fields: dict[str, st.SearchStrategy[Any]]) -> st.SearchStrategy[Message]:
-    """Return sentiments whose three probabilities add up to 1."""
+    """Return sentiments whose three probabilities add up to 1, and whose score follows from them."""
     cuts = st.tuples(st.floats(0, 1), st.floats(0, 1)).map(sorted)
     rest = st.fixed_dictionaries(fields | {"closes": st.just(False)})
     return st.builds(
         lambda values, cut: messages.Sentiment(
-            **values | {"p_positive": cut[0], "p_negative": cut[1] - cut[0], "p_neutral": 1 - cut[1]}
+            **values
+            | {"p_positive": cut[0], "p_negative": cut[1] - cut[0], "p_neutral": 1 - cut[1], "score": 2 * cut[0] - cut[1]}
         ),
         rest,
         cuts,

@@ -74,8 +74,9 @@ def test_any_order_of_any_stream_gives_the_truth_and_more_data_a_higher_revision
     part = [_renamed(tick) for tick in ticks if chance.random() < half[tick.symbol]]
     part_sentiment = [_renamed(message) for message in sentiment if chance.random() < half[message.symbol]]
     both, both_sentiment = tapes.values([*ticks, *part]), tapes.values([*sentiment, *part_sentiment])
-    chance.shuffle(both)
-    chance.shuffle(both_sentiment)
+    for values in (both, both_sentiment):
+        values.extend(chance.sample(values, len(values) // 5))  # repeats
+        chance.shuffle(values)
     found = batch.rows(spark, tmp_path, both, both_sentiment)
     whole, before = found.filter(~pl.col("symbol").str.starts_with("P-")), found.filter(pl.col("symbol").str.starts_with("P-"))
     batch.assert_true(whole, truth.minutes(*tapes.facts(every)))
@@ -243,3 +244,54 @@ def test_a_closing_may_repeat_a_price_of_any_age_but_none_of_the_future(spark: S
     parsed = features.parse(batch.records(spark, tmp_path, "ticks", closings), features.TICK_SCHEMA)
     found = parsed.select("record_offset", features.tick_reason(Settings()).alias("reason")).orderBy("record_offset").collect()
     assert [row.reason for row in found] == list(ages.values())
+
+
+def _bars(spark: SparkSession, folder: Path, ticks: Sequence[Message], **options: bool) -> list[tuple[object, ...]]:
+    good = features.good_ticks(batch.records(spark, folder, "ticks", tapes.values(ticks)), Settings())
+    mood = features.good_sentiment(batch.records(spark, folder, "sentiment", []), Settings())
+    rows = features.features(good, mood, **options).orderBy("minute_ts_us").collect()
+    return [tuple(row[name] for name in ("open", "high", "low", "close", "volume", "n_ticks", "ma21", "bars21")) for row in rows]
+
+
+def _tick(seq: int, price: float, at_us: int = T0, **fields: object) -> Tick:
+    common = {"clock_ts_us": at_us, "symbol": "A", "size": 1.0, "source": "one"}
+    return Tick(event_ts_us=at_us, seq=seq, price=price, **common | fields)  # type: ignore[arg-type]
+
+
+def test_a_repeated_tick_changes_nothing_volume_included(spark: SparkSession, tmp_path: Path) -> None:
+    first, second = _tick(0, 10.0), _tick(1, 11.0)
+    assert _bars(spark, tmp_path, [first, second, first, second, first]) == [(10.0, 11.0, 10.0, 11.0, 2.0, 2, 11.0, 1)]
+
+
+def test_the_same_number_from_another_producer_is_another_trade(spark: SparkSession, tmp_path: Path) -> None:
+    """Equal in time and number: the order is by price, whatever came first."""
+    high, low = _tick(0, 11.0), _tick(0, 10.0, source="another")
+    for order in ([high, low], [low, high]):
+        assert _bars(spark, tmp_path, order) == [(10.0, 11.0, 10.0, 11.0, 2.0, 2, 11.0, 1)]
+
+
+def test_an_excluded_print_makes_no_bar(spark: SparkSession, tmp_path: Path) -> None:
+    ticks = [_tick(0, 10.0), _tick(1, 99.0, excluded="average price"), _tick(2, 99.0, T0 + MINUTE, excluded="outlier")]
+    assert _bars(spark, tmp_path, ticks) == [(10.0, 10.0, 10.0, 10.0, 1.0, 1, 10.0, 1)]
+
+
+def test_producers_without_closings_have_their_means_too(spark: SparkSession, tmp_path: Path) -> None:
+    """A minute without a trade has no row, and none is final."""
+    ticks = [_tick(0, 10.0), _tick(1, 20.0, T0 + MINUTE), _tick(2, 40.0, T0 + MINUTE + 1), _tick(3, 70.0, T0 + 4 * MINUTE)]
+    found = [(close, mean, bars) for *_, close, _, _, mean, bars in _bars(spark, tmp_path, ticks, closings=False)]
+    assert found == [(10.0, 10.0, 1), (40.0, 25.0, 2), (70.0, 40.0, 3)]
+
+
+def test_a_volume_that_no_market_has_does_not_turn_into_none(spark: SparkSession, tmp_path: Path) -> None:
+    ticks = [_tick(seq, 10.0, size=999_999_999.0) for seq in range(100)]
+    ((*_, volume, n_ticks, _, _),) = _bars(spark, tmp_path, ticks)
+    assert (volume, n_ticks) == (features.LARGEST_SUM / features.SIZE_SCALE, 100)
+
+
+def test_a_clock_ahead_of_the_brokers_is_refused(spark: SparkSession, tmp_path: Path) -> None:
+    """Else one such tick would push the watermark past everyone else's data."""
+    arrived_us = int(batch.ARRIVED.timestamp() * SECOND)
+    ticks = [_tick(0, 10.0, arrived_us + 5 * SECOND), _tick(1, 10.0, arrived_us + 6 * SECOND)]
+    parsed = features.parse(batch.records(spark, tmp_path, "ticks", tapes.values(ticks)), features.TICK_SCHEMA)
+    reasons = parsed.select("seq", features.tick_reason(Settings()).alias("reason")).collect()
+    assert {row["seq"]: row["reason"] for row in reasons} == {0: None, 1: "from_the_future"}
