@@ -12,13 +12,23 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class Trade:
-    """One trade at `event_ts_us`. `seq` orders trades of one source with equal times and identifies each."""
+    """One trade at `event_ts_us`. `seq` orders trades of one source with equal times and identifies each.
+
+    Attributes
+    ----------
+    conditions : str
+        The sale conditions that its source reports, as words of `prints.py` separated by spaces.
+    excluded : str
+        Why bars leave it out, one word of `prints.py`; empty: they take it.
+    """
 
     event_ts_us: int
     symbol: str
     price: float
     size: float
     seq: int
+    conditions: str = ""
+    excluded: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,8 @@ Pure and deterministic: the clock is the greatest event time seen, so a tape giv
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import singledispatchmethod
 
 from producers.base import Event, Pulse, SessionEnd, Story, Trade
@@ -18,13 +18,14 @@ from streams.messages import Headline, Tick
 from streams.settings import Settings
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Last:
-    """The newest trade of a symbol by (event_ts_us, seq), which a closing repeats."""
+    """The newest trade of a symbol by (event_ts_us, seq), which a closing repeats; minutes are closed from `first_us` on."""
 
     event_ts_us: int
     seq: int
     price: float
+    first_us: int
 
 
 class Closer:
@@ -32,7 +33,9 @@ class Closer:
 
     A symbol is open from its first trade that the engine will take to the session's end. When the clock passes the end of a
     minute, one closing goes out for each open symbol, and one to every partition of `headlines`, behind all that belongs
-    to the minute. A symbol whose first trade is itself late gets the closings that it has missed.
+    to the minute. A late trade of a minute before the symbol's first gets the closings that are missing from there on, with
+    its own price. A trade that bars leave out (`Trade.excluded`) moves the clock and flows on; it opens nothing, and no
+    closing repeats it.
 
     Parameters
     ----------
@@ -108,32 +111,36 @@ class Closer:
             source=self._source,
             seq=event.seq,
             late=minute_start_us(event.event_ts_us) < self._minute_us,
+            excluded=event.excluded,
         )
         record = outgoing("ticks", event.symbol, tick)
         yield record
-        if self._clock_ts_us - event.event_ts_us <= self._lateness_us and _keeps_contract(record):
+        if not event.excluded and self._clock_ts_us - event.event_ts_us <= self._lateness_us and _keeps_contract(record):
             yield from self._remember(event)
 
     def _remember(self, trade: Trade) -> Iterator[Outgoing]:
+        minute_us = minute_start_us(trade.event_ts_us)
+        own = _Last(trade.event_ts_us, trade.seq, trade.price, minute_us)
         last = self._open.get(trade.symbol)
-        if last is None or (trade.event_ts_us, trade.seq) > (last.event_ts_us, last.seq):
-            self._open[trade.symbol] = _Last(trade.event_ts_us, trade.seq, trade.price)
         if last is None:
             self._open_symbols |= {trade.symbol}
-            missed = range(minute_start_us(trade.event_ts_us) + MINUTE_US, self._minute_us + 1, MINUTE_US)
-            for boundary_us in missed:
-                yield from self._closings(boundary_us, [trade.symbol])
+            last = replace(own, first_us=self._minute_us)
+        for boundary_us in range(minute_us + MINUTE_US, last.first_us + 1, MINUTE_US):
+            yield from self._closings(boundary_us, {trade.symbol: own})
+        newest = own if (own.event_ts_us, own.seq) > (last.event_ts_us, last.seq) else last
+        self._open[trade.symbol] = replace(newest, first_us=min(minute_us, last.first_us))
 
     def _close_until(self, minute_us: int) -> Iterator[Outgoing]:
         """Yield the closings of all minutes before `minute_us` that are still open."""
         while self._open and self._minute_us < minute_us:
             self._minute_us += MINUTE_US
-            yield from self._closings(self._minute_us, sorted(self._open))
+            yield from self._closings(self._minute_us, self._open)
         self._minute_us = max(self._minute_us, minute_us)
 
-    def _closings(self, boundary_us: int, symbols: list[str]) -> Iterator[Outgoing]:
+    def _closings(self, boundary_us: int, lasts: Mapping[str, _Last]) -> Iterator[Outgoing]:
+        symbols = sorted(lasts)
         for symbol in symbols:
-            last = self._open[symbol]
+            last = lasts[symbol]
             closing = Tick(
                 event_ts_us=last.event_ts_us,
                 clock_ts_us=boundary_us,

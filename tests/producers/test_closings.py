@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -262,3 +263,47 @@ def test_a_symbol_that_opens_late_gets_the_closings_that_it_has_missed() -> None
 def test_a_trade_that_the_engine_refuses_as_too_late_opens_nothing() -> None:
     records = closed([trade(15 * 60), trade(0, "AMZN", seq=1), pulse(16 * 60)])
     assert {tick.symbol for tick in tick_closings(records)} == {"AAPL"}
+
+
+def test_a_trade_before_the_minute_that_opened_its_symbol_gets_its_minutes_closed_with_its_own_price() -> None:
+    records = closed(
+        [trade(0, seq=9), trade(185, "AMZN", 4.0, seq=3), trade(70, "AMZN", 2.0, seq=1), trade(130, "AMZN", 3.0, seq=2)]
+    )
+    own = [tick for tick in tick_closings(records) if tick.symbol == "AMZN"]
+    assert [(closed_minute_us(tick.clock_ts_us) - T0, tick.price, tick.seq) for tick in own] == [
+        (MINUTE_US, 2.0, 1),
+        (2 * MINUTE_US, 2.0, 1),
+    ]
+    (last,) = [tick for tick in tick_closings(closed([*late_opening(), pulse(240)])) if tick.clock_ts_us == T0 + 4 * MINUTE_US]
+    assert (last.price, last.seq) == (4.0, 3)
+
+
+def late_opening() -> list[Event]:
+    return [trade(185, "AMZN", 4.0, seq=3), trade(70, "AMZN", 2.0, seq=1), trade(130, "AMZN", 3.0, seq=2)]
+
+
+@hypothesis_settings(deadline=None)
+@given(tapes(), st.data())
+def test_arrivals_out_of_order_leave_no_minute_unclosed_and_close_none_twice(
+    sessions: list[list[Event]], data: st.DataObject
+) -> None:
+    arrived: list[Event] = []
+    for *session, end_ in sessions:
+        delay = {id(event): data.draw(st.integers(0, 9 * MINUTE_US)) for event in session}
+        arrived += [*sorted(session, key=lambda event: event.event_ts_us + delay[id(event)]), end_]
+    closer = Closer("test", PARTITIONS)
+    places = [(tick.symbol, closed_minute_us(tick.clock_ts_us)) for tick in tick_closings(closed(arrived, closer))]
+    assert Counter(places) == Counter({place for session in sessions for place in expected(session)})
+
+
+def test_an_excluded_trade_travels_and_moves_the_clock_but_opens_and_closes_nothing() -> None:
+    events: list[Event] = [
+        replace(trade(1, "AMZN", 99.0), excluded="average_price"),
+        trade(2, price=5.0, seq=1),
+        replace(trade(3, price=9.0, seq=2), excluded="off_market"),
+        replace(trade(61, price=9.5, seq=3), excluded="off_market"),
+    ]
+    records = closed(events)
+    assert [(tick.symbol, tick.price, tick.seq) for tick in tick_closings(records)] == [("AAPL", 5.0, 1)]
+    sent = [message for message in messages(records) if isinstance(message, Tick) and not message.closes]
+    assert [tick.excluded for tick in sent] == ["average_price", "", "off_market", "off_market"]
