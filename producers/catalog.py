@@ -1,4 +1,4 @@
-"""The grammar `--ticks NAME[:ARG] --headlines NAME[:ARG]`: from words to one source.
+"""The grammar `--ticks NAME[:ARG] --headlines NAME[:ARG] --prints all|regular`: from words to one source.
 
 To add a source: write its file, add one line to `BUILDERS`.
 """
@@ -9,8 +9,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from producers import prints
 from producers.base import Event, Source, Story, Trade
 from producers.market import Market
+from producers.prints import Prints
 from producers.replay import Replay, tape_file
 from producers.simulated import Simulated
 from streams.errors import SourceError
@@ -19,12 +21,16 @@ from streams.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What the user asked for: a source name and its argument for ticks and for headlines; None: that part is absent."""
+    """What the user asked for: a source name and its argument for ticks and for headlines; None: that part is absent.
+
+    Of `prints`, `regular` marks the trades that no bar may take (see `prints.py`).
+    """
 
     ticks: tuple[str, str] | None
     headlines: tuple[str, str] | None
     rate: float = 60.0
     seed: int = 1
+    prints: Prints = "all"
 
     @property
     def names(self) -> set[str]:
@@ -104,4 +110,4 @@ def open_source(choice: Choice, settings: Settings) -> Source:
         raise SourceError("ticks and headlines cannot both be none")
     if len(choice.names) > 1:
         raise SourceError(f"{' and '.join(sorted(choice.names))} cannot be mixed yet: take ticks and headlines from one source")
-    return BUILDERS[choice.names.pop()](choice, settings)
+    return prints.of(BUILDERS[choice.names.pop()](choice, settings), choice.prints)

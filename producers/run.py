@@ -108,6 +108,8 @@ class Producing:
     def _count(self, event: object) -> None:
         if isinstance(event, Trade):
             self._counts["ticks"] += 1
+            if event.excluded:
+                self._counts[f"excluded {event.excluded}"] += 1
         elif isinstance(event, Story):
             self._counts["headlines"] += 1
             self._counts["sentiments"] += len(set(event.symbols))

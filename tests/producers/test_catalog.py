@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import pytest
 from producers.base import SessionEnd, Story, Trade
 from producers.catalog import Choice, Part, open_source, parse
 from producers.market import Market
+from producers.prints import Regular
+from producers.replay import Replay
 from producers.simulated import Simulated
 from streams import settings
 from streams.errors import SourceError
@@ -97,6 +100,12 @@ def test_a_part_keeps_its_kind_and_the_clock(kept: type[Trade] | type[Story], dr
     assert kept in found
     assert SessionEnd in found
     assert dropped not in found
+
+
+def test_irregular_prints_are_marked_where_that_is_asked_for(tape: Path) -> None:
+    choice = Choice(parse(f"replay:{tape}"), None)
+    assert isinstance(open_source(choice, CONFIG), Replay)
+    assert isinstance(open_source(replace(choice, prints="regular"), CONFIG), Regular)
 
 
 class Idle:
