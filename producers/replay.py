@@ -1,7 +1,8 @@
 """Recorded ticks and headlines from files: CSV, CSV.gz or Parquet, event times kept.
 
-Ticks need the columns event_ts_us, symbol, price, size; headlines event_ts_us, symbols (separated by `;`), text, and may
-have url. Rows are taken in the file's order; the row number is a tick's `seq`, so identical rows are separate trades.
+Ticks need the columns event_ts_us, symbol, price, size, and may have conditions (words of `prints.py`, separated by spaces);
+headlines need event_ts_us, symbols (separated by `;`), text, and may have url. Rows are taken in the file's order; the row
+number is a tick's `seq`, so identical rows are separate trades.
 
 A file with a cell of the wrong type, or a row without a time, is refused before anything is sent: it is not what its user
 takes it for. An empty cell elsewhere is a gap in the data: its row travels, and the stage that cannot use it says why in
@@ -28,6 +29,7 @@ Columns = dict[str, type[pl.DataType]]
 SUFFIXES = (".csv", ".csv.gz", ".parquet")
 
 TICK_COLUMNS: Columns = {"event_ts_us": pl.Int64, "symbol": pl.String, "price": pl.Float64, "size": pl.Float64}
+CONDITIONS_COLUMN: Columns = {"conditions": pl.String}
 HEADLINE_COLUMNS: Columns = {"event_ts_us": pl.Int64, "symbols": pl.String, "text": pl.String}
 LINK_COLUMN: Columns = {"url": pl.String}
 
@@ -52,7 +54,7 @@ class Replay:
     live = False
 
     def __init__(self, ticks: Path | None, headlines: Path | None) -> None:
-        self._ticks = read(ticks, TICK_COLUMNS) if ticks else pl.DataFrame(schema=TICK_COLUMNS)
+        self._ticks = read(ticks, TICK_COLUMNS, CONDITIONS_COLUMN) if ticks else pl.DataFrame(schema=TICK_COLUMNS)
         self._headlines = read(headlines, HEADLINE_COLUMNS, LINK_COLUMN) if headlines else pl.DataFrame(schema=HEADLINE_COLUMNS)
         self.name = _name(self._ticks, self._headlines)
 
@@ -74,12 +76,12 @@ class Replay:
     def _trades(self, resume_after: int) -> Iterator[tuple[int, Event]]:
         rows = self._ticks.iter_rows()
         clock = 0
-        for seq, (event_ts_us, symbol, price, size) in enumerate(rows):
+        for seq, (event_ts_us, symbol, price, size, *conditions) in enumerate(rows):
             if clock and event_ts_us - clock > SESSION_GAP_US:
                 yield clock, SessionEnd(clock)
             clock = max(clock, event_ts_us)
             if seq > resume_after:
-                yield clock, Trade(event_ts_us, symbol, _number(price), _number(size), seq)
+                yield clock, Trade(event_ts_us, symbol, _number(price), _number(size), seq, *conditions)
         if clock:
             yield clock, SessionEnd(clock)
 

@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import polars as pl
 
+from producers import prints
 from streams.errors import SourceError
 
 Kind = Literal["ohlcv", "ticks"]
@@ -29,6 +30,7 @@ NAMES = {
     "price": ("price", "last"),
     "size": ("size", "quantity", "qty", "amount"),
     "symbol": ("symbol", "ticker"),
+    "conditions": ("conditions", "cond"),
 }
 BAR_COLUMNS = ("open", "high", "low", "close", "volume")
 TICK_COLUMNS = ("price", "size")
@@ -55,8 +57,9 @@ class Wanted:
 class Table:
     """A file's rows, and what was found out about it.
 
-    `rows` has symbol, `ts_us` (ticks: the event time; bars: the START, microseconds UTC) and price and size, or open, high,
-    low, close and volume; in the order of time, equal times in the file's order.
+    `rows` has symbol, `ts_us` (ticks: the event time; bars: the START, microseconds UTC) and price, size and conditions (words
+    of `prints.py`; empty where the file has none), or open, high, low, close and volume; in the order of time, equal times
+    in the file's order.
     """
 
     path: Path
@@ -86,6 +89,8 @@ def load(path: Path, wanted: Wanted) -> Table:
     aware = _place_times(table)
     if kind == "ohlcv":
         _place_bars(table, wanted)
+    else:
+        _name_conditions(table)
     _to_utc(table, _zone(table, wanted, aware=aware))
     _drop_impossible(table)
     return table
@@ -95,7 +100,10 @@ def _raw(path: Path) -> pl.DataFrame:
     if not path.is_file():
         raise SourceError(f"the file {path} does not exist")
     try:
-        return pl.read_parquet(path) if path.suffix == ".parquet" else pl.read_csv(path, infer_schema_length=None)
+        if path.suffix == ".parquet":
+            return pl.read_parquet(path)
+        # a mask such as 1e5 is hexadecimal, no number of the file
+        return pl.read_csv(path, infer_schema_length=None, schema_overrides=dict.fromkeys(NAMES["conditions"], pl.String))
     except (pl.exceptions.PolarsError, OSError, UnicodeDecodeError) as error:
         reason = (str(error).strip().splitlines() or ["no reason given"])[0]
         raise SourceError(f"{path} cannot be read as a table: {reason}") from error
@@ -127,9 +135,12 @@ def _selected(path: Path, raw: pl.DataFrame, found: dict[str, str], columns: tup
     if missing:
         raise SourceError(f"{path} has no column {' or '.join(missing)}; its columns are {', '.join(raw.columns)}")
     numbers = [pl.col(found[name]).cast(pl.Float64).alias(name) if name in found else pl.lit(0.0).alias(name) for name in columns]
-    symbol = pl.col(found["symbol"]).cast(pl.String) if "symbol" in found else pl.lit(None, dtype=pl.String)
+    texts = [
+        (pl.col(found[name]).cast(pl.String) if name in found else pl.lit(None, dtype=pl.String)).alias(name)
+        for name in (("symbol", "conditions") if columns == TICK_COLUMNS else ("symbol",))
+    ]
     try:
-        return raw.select(pl.col(found["time"]).alias("time"), symbol.alias("symbol"), *numbers)
+        return raw.select(pl.col(found["time"]).alias("time"), *texts, *numbers)
     except pl.exceptions.PolarsError as error:
         raise SourceError(f"a cell of {path} is not a number: {str(error).strip().splitlines()[0]}") from error
 
@@ -141,6 +152,12 @@ def _name_symbol(table: Table, wanted: Wanted) -> None:
         symbol = table.path.name.split(".")[0].replace("-", "_").split("_")[0].upper()
         table.notes.append(f"symbol {symbol}, from the file's name (--symbol)")
         table.rows = table.rows.with_columns(symbol=pl.lit(symbol))
+
+
+def _name_conditions(table: Table) -> None:
+    named, note = prints.named(table.rows["conditions"].fill_null("").str.strip_chars())
+    table.notes += [note] if note else []
+    table.rows = table.rows.with_columns(named.alias("conditions"))
 
 
 def _place_times(table: Table) -> bool:

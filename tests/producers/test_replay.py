@@ -164,6 +164,12 @@ def test_empty_cells_travel_and_are_refused_later(tmp_path: Path) -> None:
             codec.decode(Tick, record.value)
 
 
+def test_sale_conditions_are_read_where_the_file_has_them(tmp_path: Path) -> None:
+    rows = f"event_ts_us,symbol,price,size,conditions\n{T0},A,1,1,average_price cash\n{T0},A,1,1,\n"
+    tape = Replay(write(tmp_path / "t.csv", rows), None)
+    assert [event.conditions for event in tape.events() if isinstance(event, Trade)] == ["average_price cash", ""]
+
+
 def test_a_file_without_rows_is_a_tape_without_events(tmp_path: Path) -> None:
     assert events_of(tmp_path, "") == []
 

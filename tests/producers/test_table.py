@@ -15,6 +15,7 @@ from streams.errors import SourceError
 
 HEADER = "datetime,open,high,low,close,volume"
 NEW_YORK = "America/New_York"
+MASK_1E5 = "regular next_day intermarket_sweep opening closing reopening"  # hexadecimal, though it could be the number 100,000
 
 
 def bars(first: str, last: str, *, reverse: bool = False, days: int = 3) -> list[str]:
@@ -118,6 +119,33 @@ def test_what_no_market_prints_is_left_out_and_counted(tmp_path: Path) -> None:
 def test_ticks_with_equal_times_keep_the_files_order(tmp_path: Path) -> None:
     lines = [f"2024-03-04 09:30:0{second},{price},1" for second, price in ((1, 1), (0, 2), (1, 3), (0, 4))]
     assert load(tmp_path, lines, header="ts,price,size").rows["price"].to_list() == [2, 4, 1, 3]
+
+
+@pytest.mark.parametrize(
+    ("said", "words", "note"),
+    [
+        (
+            ["1", "20002020", "1e5", ""],
+            ["regular", "intermarket_sweep extended_hours trade_through_exempt", MASK_1E5, ""],
+            "Lean's",
+        ),
+        (["cash", "odd_lot regular"], ["cash", "odd_lot regular"], ""),
+        (["@", "F"], ["", ""], "unknown"),
+        (["", ""], ["", ""], ""),
+    ],
+)
+def test_sale_conditions_become_words(tmp_path: Path, said: list[str], words: list[str], note: str) -> None:
+    lines = [f"2024-03-04 09:30:0{second},1,1,{condition}" for second, condition in enumerate(said)]
+    found = load(tmp_path, lines, header="ts,price,size,cond")
+    assert found.rows["conditions"].to_list() == words
+    assert [each for each in found.notes if "condition" in each and note in each] == [
+        each for each in found.notes if "condition" in each
+    ]
+    assert bool(note) == any("condition" in each for each in found.notes)
+
+
+def test_ticks_without_conditions_have_empty_ones(tmp_path: Path) -> None:
+    assert load(tmp_path, ["2024-03-04 09:30:00,1,1"], header="ts,price,size").rows["conditions"].to_list() == [""]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,49 @@
+"""`tickcast tape make`: vendors' tick files become one tape that replays in order of time."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from deploy import tape_cli
+from deploy.cli import app
+from producers import table
+from producers.base import SessionEnd, Trade
+from producers.replay import Replay
+from producers.table import Wanted
+from streams.errors import SourceError
+
+HEADER = "ts,price,size,cond\n"
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[str]:
+    (tmp_path / "IBM_x.csv").write_text(HEADER + "2013-10-07 04:00:00,181.5,100,2000\n2013-10-08 09:30:00,182,1,1\n")
+    (tmp_path / "AIG_x.csv").write_text(HEADER + "2013-10-07 03:59:59,49,100,20100200\n2013-10-07 04:00:00,49.1,7,1\n")
+    return [str(tmp_path / name) for name in ("IBM_x.csv", "AIG_x.csv")]
+
+
+def test_two_files_become_one_tape_in_order_of_time(files: list[str], tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["tape", "make", *files, "--out", f"{tmp_path}/tape", "--timezone", "America/New_York"])
+    assert done.exit_code == 0, done.output
+    assert "4 ticks" in done.output
+    events = list(Replay.of_folder(tmp_path / "tape").events())
+    trades = [event for event in events if isinstance(event, Trade)]
+    assert [(trade.symbol, trade.price, trade.size, trade.seq, trade.conditions) for trade in trades] == [
+        ("AIG", 49.0, 100.0, 0, "derivatively_priced average_price trade_through_exempt"),
+        ("IBM", 181.5, 100.0, 1, "extended_hours"),
+        ("AIG", 49.1, 7.0, 2, "regular"),
+        ("IBM", 182.0, 1.0, 3, "regular"),
+    ]
+    assert trades[1].event_ts_us == 1_381_132_800_000_000  # 08:00 UTC
+    assert [type(event) for event in events[3:]] == [SessionEnd, Trade, SessionEnd]
+
+
+def test_one_day_of_it(files: list[str]) -> None:
+    tables = [table.load(Path(name), Wanted(timezone="America/New_York")) for name in files]
+    assert tape_cli.merged(tables, datetime(2013, 10, 8))["symbol"].to_list() == ["IBM"]  # noqa: DTZ001 - a date without a zone
+    with pytest.raises(SourceError, match="no tick of 2013-10-09"):
+        tape_cli.merged(tables, datetime(2013, 10, 9))  # noqa: DTZ001
