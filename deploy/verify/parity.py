@@ -219,7 +219,7 @@ def _settled(settings: Settings, expected: pl.DataFrame) -> pl.DataFrame:
 
 
 def facts(tape: Source, moods: list[Sentiment]) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
-    """Return the undisturbed trades, the scores and the sessions of `tape`, as `truth.minutes` takes them."""
+    """Return the undisturbed trades but those excluded, the scores and the sessions of `tape`, as `truth.minutes` takes them."""
     trades: list[tuple[str, int, int, float, float]] = []
     sessions: list[tuple[str, int, int]] = []
     session: list[Trade] = []
@@ -227,7 +227,7 @@ def facts(tape: Source, moods: list[Sentiment]) -> tuple[pl.DataFrame, pl.DataFr
         if isinstance(event, Trade):
             session.append(event)
         elif isinstance(event, SessionEnd) and session:
-            trades += [(one.symbol, one.event_ts_us, one.seq, one.price, one.size) for one in session]
+            trades += [(one.symbol, one.event_ts_us, one.seq, one.price, one.size) for one in session if not one.excluded]
             start_us = min(one.event_ts_us for one in session)
             sessions += [(symbol, start_us, event.event_ts_us) for symbol in sorted({one.symbol for one in session})]
             session = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -90,6 +90,28 @@ def test_equal_rows_have_no_mismatch_and_a_shifted_bar_has() -> None:
     assert parity.mismatches(shifted, wanted) > 0
     assert parity.mismatches(wanted.head(-1), wanted) == 1
     assert parity.mismatches(wanted.with_columns(pl.col("volume") + 1), wanted) == wanted.height
+
+
+@dataclass(frozen=True)
+class Marked:
+    """The small tape, one trade of which is excluded."""
+
+    seq: int
+    name: str = "marked"
+    live: bool = False
+
+    def events(self, resume_after: int = -1) -> Iterator[Event]:
+        for event in Tape().events():
+            hit = isinstance(event, Trade) and event.seq == self.seq
+            yield replace(event, excluded="off_market") if hit and isinstance(event, Trade) else event
+
+
+def test_an_excluded_trade_is_no_part_of_the_truth() -> None:
+    trades, _, sessions = parity.facts(Marked(100), [])
+    whole, _, whole_sessions = parity.facts(Tape(), [])
+    assert trades.equals(whole.filter(pl.col("seq") != 100))
+    assert trades.height == whole.height - 1
+    assert sessions.equals(whole_sessions)
 
 
 def test_a_disturbance_repeats_and_delays_but_loses_nothing() -> None:
