@@ -31,7 +31,7 @@ def compact(archive: Archive = False) -> None:
 
 @app.command("list")
 def listing(archive: Archive = False) -> None:
-    """List the topics of the lake: rows, days, symbols, files and megabytes."""
+    """List the topics of the lake: rows, days, symbols, files and megabytes; and the ticks that make no bar, by reason."""
     table = Table("topic", "rows", "from", "to", "symbols", "files", "MB")
     for topic in lake.TIME_COLUMN:
         found = lake.stock(_root(archive=archive), topic)
@@ -39,6 +39,9 @@ def listing(archive: Archive = False) -> None:
             topic, f"{found.rows:,}", found.first, found.last, str(found.symbols), f"{found.files:,}", f"{found.size / 1e6:,.1f}"
         )
     out.print(table)
+    if left_out := lake.excluded(_root(archive=archive)):
+        reasons = ", ".join(f"{reason} {count:,}" for reason, count in left_out.items())
+        out.print(f"ticks that make no bar: {sum(left_out.values()):,} ({reasons})", highlight=False)
 
 
 def ingest(

@@ -16,8 +16,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import polars as pl
-
 from streams import lake as lakes
 from streams.errors import EnvironmentFault
 from streams.lake import Part
@@ -82,6 +80,7 @@ def _merged_copy(lake: Path, place: Path, groups: dict[str, list[Part]]) -> Path
     copy = lake / ".scratch" / "merged"
     shutil.rmtree(copy, ignore_errors=True)
     copy.mkdir(parents=True)
+    topic = place.relative_to(lake).parts[0]
     superseded = {f"{part.name}.parquet" for parts in groups.values() for part in parts}
     for path in place.iterdir():
         if path.name not in superseded:
@@ -89,7 +88,7 @@ def _merged_copy(lake: Path, place: Path, groups: dict[str, list[Part]]) -> Path
     for writer, parts in groups.items():
         files = [place / f"{part.name}.parquet" for part in parts]
         whole = Part(writer, parts[0].first, max(part.last for part in parts))
-        lakes.put(lake, pl.read_parquet(files, hive_partitioning=False), copy / f"{whole.name}.parquet")
+        lakes.put(lake, lakes.load(topic, files), copy / f"{whole.name}.parquet")
     return copy
 
 

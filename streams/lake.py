@@ -22,7 +22,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -174,9 +174,20 @@ def read(settings: Settings, topic: str, lake: Path | None = None) -> pl.DataFra
         files = sorted(place.glob("*=*/**/*.parquet"))
         if not files:
             return pl.DataFrame()
-        rows = pl.read_parquet(files, hive_partitioning=False)
+        rows = load(topic, files)
     key = "id" if topic == "headlines" else "symbol"
     return (_newest(rows) if topic == "features" else rows).sort(key, TIME_COLUMN[topic], maintain_order=True)
+
+
+def load(topic: str, files: Sequence[Path]) -> pl.DataFrame:
+    """Return the rows of `files`; those written before a field was added to the message have its default."""
+    return _shaped(topic, _scan(topic, files).collect())
+
+
+def _scan(topic: str, files: Sequence[Path]) -> pl.LazyFrame:
+    return pl.scan_parquet(
+        list(files), hive_partitioning=False, schema=schema(topic), missing_columns="insert", extra_columns="ignore"
+    )
 
 
 def write(settings: Settings, topic: str, rows: pl.DataFrame, part: str, lake: Path | None = None) -> int:
@@ -214,6 +225,15 @@ def stock(lake: Path, topic: str) -> Stock:
         files=len(files),
         size=sum(path.stat().st_size for path in files),
     )
+
+
+def excluded(lake: Path) -> dict[str, int]:
+    """Return how many ticks of `lake` make no bar, by the reason, most first."""
+    files = sorted((lake / "ticks").glob("*=*/**/*.parquet"))
+    if not files:
+        return {}
+    reasons = _scan("ticks", files).filter(pl.col("excluded") != "").group_by("excluded").len()
+    return dict(reasons.sort("len", "excluded", descending=[True, False]).collect().rows())
 
 
 def label(symbol: str) -> str:

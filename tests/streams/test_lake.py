@@ -67,6 +67,24 @@ def test_an_absent_field_takes_the_messages_default(own: Settings) -> None:
     assert lake.read(own, "ticks")["late"].to_list() == [False]
 
 
+def test_parts_written_before_a_field_was_added_are_read_and_merged(own: Settings) -> None:
+    rows = fill(own, 3)
+    first = next(lake.folder(own, "ticks").rglob("w-000000000-*.parquet"))
+    pl.read_parquet(first).drop("excluded").write_parquet(first)
+    assert_frame_equal(lake.read(own, "ticks"), rows)
+    compaction.compact(lake.root(own), "ticks")
+    assert_frame_equal(lake.read(own, "ticks"), rows)
+    assert_frame_equal(listed(own), rows)
+
+
+def test_ticks_that_make_no_bar_are_counted_by_reason(own: Settings) -> None:
+    assert lake.excluded(lake.root(own)) == {}
+    reasons = ["", "cash", "off_market", "cash"]
+    marked = [msgspec.structs.replace(tick(number), excluded=reason) for number, reason in enumerate(reasons)]
+    lake.write(own, "ticks", frame("ticks", marked), "part")
+    assert list(lake.excluded(lake.root(own)).items()) == [("cash", 2), ("off_market", 1)]
+
+
 def test_a_part_written_again_replaces_itself_also_when_it_was_merged_meanwhile(own: Settings) -> None:
     rows = fill(own, 5)
     fill(own, 5)
