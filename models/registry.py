@@ -121,7 +121,7 @@ def newest(settings: Settings, name: str) -> StoredModel | None:
     folders = (card.parent for card in (settings.home / "models" / name).glob(f"*/{CARD}"))
     for folder in sorted(folders, key=lambda place: (place / CARD).stat().st_mtime_ns, reverse=True):
         with contextlib.suppress(ModelError):
-            return load(folder.resolve().as_uri(), _card(folder).files.get(SERVED, ""))
+            return load(folder.resolve().as_uri(), read_card(folder).files.get(SERVED, ""))
     return None
 
 
@@ -134,7 +134,7 @@ def load(uri: str, sha256: str) -> StoredModel:
         A file is missing, its checksum is another, or the card cannot be read.
     """
     folder = Path(unquote(urlparse(uri).path))
-    card = _card(folder)
+    card = read_card(folder)
     if card.files.get(SERVED) != sha256:
         raise ModelError(f"the model at {folder} is not the one announced (sha256 {sha256[:8]}…); train or promote again")
     for name, expected in card.files.items():
@@ -142,7 +142,14 @@ def load(uri: str, sha256: str) -> StoredModel:
     return StoredModel(folder, card)
 
 
-def _card(folder: Path) -> ModelCard:
+def read_card(folder: Path) -> ModelCard:
+    """Return the card of the model in `folder`, its files unchecked.
+
+    Raises
+    ------
+    ModelError
+        It is missing or cannot be read.
+    """
     try:
         return msgspec.json.decode((folder / CARD).read_bytes(), type=ModelCard)
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:

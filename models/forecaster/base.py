@@ -5,14 +5,19 @@ Forecasters speak in log returns from the window's last close; prices appear onl
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from models.forecaster.windows import Array, Windows
 from streams.clock import MINUTE_US
 from streams.messages import Features, Forecast, Role
+
+if TYPE_CHECKING:
+    from models.training.dataset import Dataset  # which itself stands on this module
 
 HORIZONS_MIN = (1, 5, 15)
 QUANTILES = ("0.025", "0.1", "0.25", "0.5", "0.75", "0.9", "0.975")
@@ -56,6 +61,43 @@ class Forecaster(Protocol):
 
     def forecast(self, windows: Windows) -> Predictions:
         """Return the forecasts of `windows`; at least `minimum_bars` minutes each."""
+
+
+class Fitted(Forecaster, Protocol):
+    """A forecaster that can be kept."""
+
+    def save(self, folder: Path) -> None:
+        """Write all that its recipe's `load` needs into `folder`, which exists and is empty. Never a pickle."""
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How long a fit may try, and whom it tells: `tell` is called with how many epochs are done."""
+
+    epochs: int = 12
+    tell: Callable[[int], None] = lambda _done: None
+
+
+class Recipe(Protocol):
+    """How one kind of forecaster is made; `catalog.py` lists them, `docs/add-a-model.md` shows how to add one."""
+
+    @property
+    def name(self) -> str:
+        """A short name, for commands and reports."""
+
+    @property
+    def summary(self) -> str:
+        """What it is, in a few words."""
+
+    def fit(self, data: Dataset, seed: int, effort: Effort) -> Fitted:
+        """Return a forecaster made from `data` alone; equal arguments give equal forecasts on one machine.
+
+        The training part teaches, the validation part may choose between variants and stop a training early. May take
+        minutes. Raises `ModelError` where the data cannot be learnt from.
+        """
+
+    def load(self, folder: Path) -> Fitted:
+        """Return what `save` wrote; raises `ModelError` where it is missing, damaged or of other features."""
 
 
 @dataclass(frozen=True)

@@ -10,16 +10,16 @@ from pathlib import Path
 import msgspec
 import numpy as np
 from kafka import KafkaProducer
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from models import registry
-from models.forecaster.base import HORIZONS_MIN, LEVELS, QUANTILES, Forecaster
+from models.forecaster import recurrent_recipe
+from models.forecaster.base import HORIZONS_MIN, LEVELS, QUANTILES, Effort, Forecaster
 from models.forecaster.onnx_model import OnnxForecaster
 from models.forecaster.random_walk import RandomWalk
-from models.forecaster.windows import FEATURE_VERSION, FEATURES, WINDOW, Array
-from models.registry import ModelCard, StoredModel
+from models.forecaster.windows import Array
+from models.registry import StoredModel
 from models.training import dataset
 from models.training.dataset import Dataset, Part
 from streams import bus
@@ -42,7 +42,7 @@ def train(settings: Settings, *, epochs: int = EPOCHS, seed: int = SEED, progres
     epochs : int
         At most so many; training stops earlier when validation has not improved for two.
     seed : int
-        The same seed, lake and machine give the same weights; the id differs, for the export names its nodes anew.
+        The same seed, lake and machine give the same model, id and all.
     progress : bool
         Whether to draw a progress bar on stderr.
 
@@ -70,35 +70,15 @@ def train(settings: Settings, *, epochs: int = EPOCHS, seed: int = SEED, progres
 
 
 def _trained(settings: Settings, data: Dataset, epochs: int, seed: int, tell: Callable[[int], None]) -> StoredModel:
-    from models.forecaster import lstm  # noqa: PLC0415 - seconds of TensorFlow, only once there is something to train on
+    from models.forecaster import recurrent  # noqa: PLC0415 - seconds of TensorFlow, only once there is something to train on
 
-    lstm.prepare(seed)
-    card = _card(data, seed)
-    network = lstm.build(card.scaler)
-    lstm.fit(network, _arrays(data.train), _arrays(data.validation), epochs=epochs, tell=tell)
+    card = recurrent_recipe.card(data, seed, NAME)
+    network = recurrent_recipe.trained(data, seed, Effort(epochs, tell))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        lstm.write(network, folder, data.validation.windows.features[:256])
+        recurrent.write(network, card.scaler, folder, data.validation.windows.features[:256])
         metrics = compare(OnnxForecaster(StoredModel(folder, card)), RandomWalk(), data.validation)
         return registry.save(settings, msgspec.structs.replace(card, metrics=metrics), "lstm", folder)
-
-
-def _arrays(part: Part) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    return part.windows.features, part.scaled
-
-
-def _card(data: Dataset, seed: int) -> ModelCard:
-    return ModelCard(
-        name=NAME,
-        feature_version=FEATURE_VERSION,
-        features=FEATURES,
-        window=WINDOW,
-        horizons_min=HORIZONS_MIN,
-        quantiles=QUANTILES,
-        data_cutoff_ts_us=data.data_cutoff_ts_us,
-        seed=seed,
-        scaler=data.train.scaler(),
-    )
 
 
 def compare(model: Forecaster, naive: Forecaster, part: Part) -> dict[str, float]:

@@ -75,15 +75,16 @@ def test_the_same_seed_gives_the_same_weights(own: Settings, announced: ModelAnn
     again, other = (train(own, epochs=2, seed=seed, progress=False) for seed in (3, 4))
     first, second, third = (onnx_model.load(one).forecast(windows(3)).mean.tolist() for one in (announced, again, other))
     assert first == second != third
+    assert again.model_id == announced.model_id
 
 
 @pytest.mark.slow
 def test_the_untrained_network_is_the_random_walk(own: Settings) -> None:
-    from models.forecaster import lstm  # noqa: PLC0415 - loads TensorFlow
+    from models.forecaster import recurrent  # noqa: PLC0415 - loads TensorFlow
 
-    lstm.prepare(seed=1)
+    recurrent.prepare(seed=1)
     data = dataset.load(own, seed=1).validation
-    output = np.asarray(lstm.build(dataset.load(own, seed=1).train.scaler())(data.windows.features[:5]))
+    output = np.asarray(recurrent.build(dataset.load(own, seed=1).train.scaler())(data.windows.features[:5]))
     np.testing.assert_allclose(output[:, :, 0], 0.0, atol=1e-6)
     np.testing.assert_allclose(output[:, :, 1:], np.broadcast_to(Z, output[:, :, 1:].shape), atol=1e-5)
 
@@ -92,18 +93,19 @@ def test_the_untrained_network_is_the_random_walk(own: Settings) -> None:
 def test_a_feature_that_never_varied_is_muted_and_an_export_that_differs_is_refused(own: Settings, tmp_path: Path) -> None:
     import keras  # noqa: PLC0415 - loads TensorFlow
 
-    from models.forecaster import lstm  # noqa: PLC0415 - loads TensorFlow
+    from models.forecaster import recurrent  # noqa: PLC0415 - loads TensorFlow
 
-    lstm.prepare(seed=1)
+    recurrent.prepare(seed=1)
     scaler = dataset.load(own, seed=1).train.scaler()
-    network = lstm.build(scaler | {"sentiment": (0.0, 0.0)})
+    muted = scaler | {"sentiment": (0.0, 0.0)}
+    network = recurrent.build(muted)
     sample = windows(2).features
     loud = sample.copy()
     loud[:, :, 6] = 1.0
     hidden = keras.Model(network.input, network.get_layer(index=2).output)
     assert np.array_equal(np.asarray(hidden(sample)), np.asarray(hidden(loud)))
     with pytest.raises(ModelError, match="differs from Keras"):
-        lstm.write(network, tmp_path, sample, tolerance=-1.0)
+        recurrent.write(network, muted, tmp_path, sample, tolerance=-1.0)
 
 
 @pytest.mark.slow

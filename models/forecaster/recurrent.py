@@ -1,0 +1,197 @@
+"""Recurrent networks in Keras, built and trained here, served by `onnx_model.py`. Importing this loads TensorFlow.
+
+A network starts as a random walk (mean 0, Gaussian quantiles) and departs from it only as far as the data pull it.
+`recurrent_graph.py` turns the trained weights into the graph that is served; `recipes.py` puts the two together.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.quiet import stderr_muted
+
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # for the time after loading; while they load its libraries heed no level
+with stderr_muted():
+    import keras
+    import tensorflow as tf
+    from keras import ops
+
+from models.forecaster import onnx_model, recurrent_graph
+from models.forecaster.base import HORIZONS_MIN, LEVELS
+from models.forecaster.recurrent_graph import Cell, Weights
+from models.forecaster.windows import FEATURES, WINDOW
+from streams.errors import ModelError
+
+UNITS = 128
+DROPOUT = 0.2
+INPUT_DROPOUT = 0.3  # windows overlap by 49 minutes of 50, so without it the network learns them by heart in two epochs
+THREADS = 2  # training leaves the other cores to the stages that serve
+LARGEST_DIFFERENCE = 1e-5  # Keras against ONNX Runtime, in volatilities
+LAYERS: dict[Cell, Any] = {"LSTM": keras.layers.LSTM, "RNN": keras.layers.SimpleRNN}
+
+MEDIAN = len(LEVELS) // 2
+Z = [NormalDist().inv_cdf(level) for level in LEVELS.tolist()]
+Scaler = dict[str, tuple[float, float]]
+Samples = NDArray[np.float32]
+
+
+def prepare(seed: int) -> None:
+    """Seed everything, and keep TensorFlow to :data:`THREADS` threads (without effect once it has computed something)."""
+    if tf.config.threading.get_intra_op_parallelism_threads() == 0:
+        tf.config.threading.set_intra_op_parallelism_threads(THREADS)
+        tf.config.threading.set_inter_op_parallelism_threads(THREADS)
+    keras.utils.set_random_seed(seed)
+
+
+def build(scaler: Scaler, cell: Cell = "LSTM") -> Any:
+    """Return the untrained network: [N, 50, F] features to [N, H, 1 + Q], the mean and the quantiles.
+
+    Outputs are in units of scale sqrt(h), see :class:`models.forecaster.windows.Windows`. Quantiles are ordered by
+    construction: the median, and positive gaps summed outwards from it.
+
+    Parameters
+    ----------
+    scaler : Scaler
+        Mean and standard deviation of each feature in the training part. A feature that never varied there is muted:
+        the network has learnt nothing about it.
+    cell : Cell
+        Which recurrent layer.
+    """
+    inputs = keras.Input((WINDOW, len(FEATURES)), name="features")
+    scales, offsets = normalisation(scaler)
+    noisy = keras.layers.Dropout(INPUT_DROPOUT)(keras.layers.Rescaling(scales, offsets)(inputs))
+    hidden = LAYERS[cell](UNITS, name="recurrent")(noisy)
+    hidden = keras.layers.Dropout(DROPOUT)(hidden)
+    raw = keras.layers.Dense(
+        len(HORIZONS_MIN) * (1 + len(LEVELS)),
+        kernel_initializer="zeros",
+        bias_initializer=keras.initializers.Constant(_random_walk_bias()),
+        name="head",
+    )(hidden)
+    raw = keras.layers.Reshape((len(HORIZONS_MIN), 1 + len(LEVELS)))(raw)
+    return keras.Model(inputs, _ordered(raw))
+
+
+def normalisation(scaler: Scaler) -> tuple[list[float], list[float]]:
+    """Return what each feature is multiplied by, and what is then added to it."""
+    scales = [1.0 / deviation if deviation > 1e-6 else 0.0 for _, deviation in map(scaler.__getitem__, FEATURES)]
+    return scales, [-scaler[name][0] * scale for name, scale in zip(FEATURES, scales, strict=True)]
+
+
+def _random_walk_bias() -> list[float]:
+    gaps = np.diff(Z)
+    inverse_softplus = np.log(np.expm1(gaps)).tolist()
+    one_horizon = [0.0, *inverse_softplus[:MEDIAN], 0.0, *inverse_softplus[MEDIAN:]]
+    return one_horizon * len(HORIZONS_MIN)
+
+
+def _ordered(raw: Any) -> Any:
+    mean, median = raw[:, :, :1], raw[:, :, 1 + MEDIAN : 2 + MEDIAN]
+    gaps_below = ops.softplus(raw[:, :, 1 : 1 + MEDIAN])
+    gaps_above = ops.softplus(raw[:, :, 2 + MEDIAN :])
+    below = [median - ops.sum(gaps_below[:, :, at:], axis=-1, keepdims=True) for at in range(MEDIAN)]
+    above = [median + ops.sum(gaps_above[:, :, : at + 1], axis=-1, keepdims=True) for at in range(MEDIAN)]
+    return ops.concatenate([mean, *below, median, *above], axis=-1)
+
+
+def loss(target: Any, output: Any) -> Any:
+    """Return the mean pinball loss of the quantiles plus a Huber loss of the mean (jumps must not rule it).
+
+    Parameters
+    ----------
+    target : Any
+        [N, H, 2], returns in units of scale sqrt(h), and the window's weight.
+    output : Any
+        [N, H, 1 + Q], as :func:`build` gives.
+    """
+    target = ops.cast(target, output.dtype)
+    returns, weight = target[:, :, :1], target[:, :, 1:]
+    miss = returns - output[:, :, 1:]
+    levels = ops.convert_to_tensor(LEVELS.astype(np.float32))
+    pinball = ops.mean(weight * ops.maximum(levels * miss, (levels - 1.0) * miss))
+    return pinball + 0.1 * keras.losses.huber(weight * returns, weight * output[:, :, :1], delta=2.0)
+
+
+def fit(
+    network: Any,
+    train: tuple[Samples, Samples],
+    validation: tuple[Samples, Samples],
+    *,
+    epochs: int,
+    tell: Callable[[int], None],
+) -> None:
+    """Train `network` in place on (features, targets as in :func:`loss`) and leave it with its best weights on `validation`.
+
+    `tell` is called after each epoch with how many are done.
+
+    Raises
+    ------
+    ModelError
+        The loss is no longer a number.
+    """
+    network.compile(optimizer=keras.optimizers.Adam(1e-3, clipnorm=1.0), loss=loss)
+    callbacks = [
+        keras.callbacks.EarlyStopping(patience=2, restore_best_weights=True),
+        keras.callbacks.TerminateOnNaN(),
+        keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, _logs: tell(epoch + 1)),
+    ]
+    history = network.fit(
+        *train,
+        validation_data=validation,
+        epochs=epochs,
+        batch_size=256,
+        verbose=0,
+        callbacks=callbacks,
+    )
+    if not math.isfinite(history.history["loss"][-1]):
+        raise ModelError("training diverged: the loss is not a number; look for damaged rows in the lake")
+
+
+def weights(network: Any, scaler: Scaler) -> Weights:
+    """Return the weights of `network`, made by :func:`build` with `scaler`; the scaler is folded into the first layer."""
+    cell: Cell = "LSTM" if isinstance(network.get_layer("recurrent"), keras.layers.LSTM) else "RNN"
+    kernel, recurrent, bias = (np.asarray(value, np.float64) for value in network.get_layer("recurrent").get_weights())
+    scales, offsets = (np.array(values) for values in normalisation(scaler))
+    head, head_bias = (np.asarray(value, np.float64) for value in network.get_layer("head").get_weights())
+    return Weights(cell, kernel * scales[:, None], recurrent, bias + offsets @ kernel, head, head_bias)
+
+
+def write(network: Any, scaler: Scaler, folder: Path, sample: Samples, tolerance: float = LARGEST_DIFFERENCE) -> None:
+    """Write `model.keras` and `model.onnx` into `folder` after comparing the two on the features `sample`.
+
+    Raises
+    ------
+    ModelError
+        They differ by more than `tolerance`, in volatilities.
+    """
+    graph = recurrent_graph.build([weights(network, scaler)])
+    check(network, graph, sample, tolerance)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # TensorFlow's variables still speak numpy 1
+        network.save(folder / "model.keras")
+    (folder / "model.onnx").write_bytes(graph)
+
+
+def check(network: Any, graph: bytes, sample: Samples, tolerance: float = LARGEST_DIFFERENCE) -> None:
+    """Compare what Keras and ONNX Runtime make of the features `sample`.
+
+    Raises
+    ------
+    ModelError
+        They differ by more than `tolerance`, in volatilities.
+    """
+    expected = ops.convert_to_numpy(network(sample, training=False))
+    session = onnx_model.session(graph)
+    served = session.run(None, {session.get_inputs()[0].name: sample})[0]
+    difference = float(np.abs(served - expected).max())
+    if not difference <= tolerance:  # a NaN is refused too
+        raise ModelError(f"the ONNX graph differs from Keras by {difference:.2g}; it is not stored")
