@@ -1,4 +1,4 @@
-"""Commands about tapes: `tickcast tape make` turns vendors' tick files into a folder that can be replayed."""
+"""Commands about tapes: `make` makes one of vendors' tick files, `prints` shows which trades a filter leaves out of one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 import polars as pl
 import typer
 from rich.console import Console
+from rich.table import Table as Shown
 
+from producers.base import Source, Trade
+from streams.clock import MINUTE_US
 from streams.errors import SourceError
 
 if TYPE_CHECKING:
@@ -19,11 +22,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Make tapes to replay.")
 out = Console()
-
-
-@app.callback()
-def _tape() -> None:
-    """Keep `make` a command of its own, though it is the only one yet."""
 
 
 @app.command()
@@ -60,3 +58,61 @@ def merged(tables: Sequence[Table], day: datetime | None) -> pl.DataFrame:
     if not kept.height:
         raise SourceError(f"the files have no tick{f' of {day:%Y-%m-%d} (UTC)' if day else ''}")
     return kept.select("event_ts_us", "symbol", "price", "size", "conditions")
+
+
+@app.command("prints")
+def show(tape: Annotated[Path, typer.Argument(help="a folder with ticks.*")]) -> None:
+    """Show which trades of a tape `--prints regular` leaves out, and what that does to its minute bars."""
+    from producers.prints import Regular  # noqa: PLC0415 - the command line must answer --help at once
+    from producers.replay import Replay  # noqa: PLC0415
+
+    trades = marked(Regular(Replay.of_folder(tape)))
+    counts = Shown("left out", "ticks", "of ticks", "of volume")
+    for reason, n, size in by_reason(trades).rows():
+        counts.add_row(reason or "(taken)", f"{n:,}", f"{n / trades.height:.3%}", f"{size / trades['size'].sum():.3%}")
+    bars = Shown("symbol", "bars", "without a print left", "with another high or low", "mean range, bp", "widest, bp")
+    for symbol, n, gone, other, *ranges in changes(trades).rows():
+        means, widest = (f"{before:.2f} → {after:.2f}" for before, after in (ranges[:2], ranges[2:]))
+        bars.add_row(symbol, f"{n:,}", str(gone), str(other), means, widest)
+    out.print(counts, bars)
+
+
+def marked(source: Source) -> pl.DataFrame:
+    """Return symbol, minute_us, price, size and excluded of the trades of `source`."""
+    trades = (event for event in source.events() if isinstance(event, Trade))
+    rows = [(one.symbol, one.event_ts_us // MINUTE_US, one.price, one.size, one.excluded) for one in trades]
+    return pl.DataFrame(rows, schema=["symbol", "minute", "price", "size", "excluded"], orient="row")
+
+
+def by_reason(trades: pl.DataFrame) -> pl.DataFrame:
+    """Return reason, ticks and volume, most ticks first."""
+    return trades.group_by("excluded").agg(pl.len(), pl.col("size").sum()).sort("len", "excluded", descending=[True, False])
+
+
+def changes(trades: pl.DataFrame) -> pl.DataFrame:
+    """Return what the filter does to the minute bars of each symbol.
+
+    Columns: symbol, bars before, bars gone, bars whose high or low is another; then, of the bars that stay, the mean range
+    (high over low, basis points) before and after, and the widest before and after.
+    """
+    before, after = (_ranges(rows) for rows in (trades, trades.filter(pl.col("excluded") == "")))
+    pairs = before.join(after, on=["symbol", "minute"], how="left", suffix="_after")
+    other = pl.any_horizontal(pl.col(name) != pl.col(f"{name}_after") for name in ("high", "low"))
+    stayed = pl.col("range_after").is_not_null()
+    widths = [pl.col(name).filter(stayed) for name in ("range", "range_after")]
+    return (
+        pairs.group_by("symbol")
+        .agg(
+            bars=pl.len(),
+            gone=(~stayed).sum(),
+            other=other.sum(),
+            **{f"mean_{k}": width.mean() for k, width in enumerate(widths)},
+            **{f"widest_{k}": width.max() for k, width in enumerate(widths)},
+        )
+        .sort("symbol")
+    )
+
+
+def _ranges(trades: pl.DataFrame) -> pl.DataFrame:
+    bars = trades.group_by("symbol", "minute").agg(high=pl.col("price").max(), low=pl.col("price").min())
+    return bars.with_columns(range=(pl.col("high") / pl.col("low") - 1) * 10_000)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from pathlib import Path
 
+import polars as pl
 import pytest
 from typer.testing import CliRunner
 
@@ -12,6 +13,7 @@ from deploy import tape_cli
 from deploy.cli import app
 from producers import table
 from producers.base import SessionEnd, Trade
+from producers.prints import Regular
 from producers.replay import Replay
 from producers.table import Wanted
 from streams.errors import SourceError
@@ -47,3 +49,21 @@ def test_one_day_of_it(files: list[str]) -> None:
     assert tape_cli.merged(tables, datetime(2013, 10, 8))["symbol"].to_list() == ["IBM"]  # noqa: DTZ001 - a date without a zone
     with pytest.raises(SourceError, match="no tick of 2013-10-09"):
         tape_cli.merged(tables, datetime(2013, 10, 9))  # noqa: DTZ001
+
+
+def test_what_the_filter_leaves_out_and_what_it_does_to_the_bars(files: list[str], tmp_path: Path) -> None:
+    runner, tape = CliRunner(), tmp_path / "tape"
+    runner.invoke(app, ["tape", "make", *files, "--out", str(tape), "--timezone", "America/New_York"])
+    trades = tape_cli.marked(Regular(Replay.of_folder(tape)))
+    assert tape_cli.by_reason(trades).rows() == [("", 3, 108.0), ("average_price", 1, 100.0)]
+    assert tape_cli.changes(trades).select("symbol", "bars", "gone", "other").rows() == [("AIG", 2, 1, 0), ("IBM", 2, 0, 0)]
+    shown = runner.invoke(app, ["tape", "prints", str(tape)])
+    assert shown.exit_code == 0, shown.output
+    assert "average_price" in shown.output
+
+
+def test_a_bar_without_its_wrong_print_is_narrower() -> None:
+    rows = [("A", 1, 100.0, 1.0, ""), ("A", 1, 101.0, 1.0, ""), ("A", 1, 110.0, 1.0, "off_market"), ("A", 2, 100.0, 1.0, "")]
+    trades = pl.DataFrame(rows, schema=["symbol", "minute", "price", "size", "excluded"], orient="row")
+    (found,) = tape_cli.changes(trades).rows()
+    assert found == ("A", 2, 0, 1, pytest.approx(500), pytest.approx(50), pytest.approx(1_000), pytest.approx(100))

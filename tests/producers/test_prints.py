@@ -183,20 +183,15 @@ def test_the_raw_files_lose_812_of_332732_prints_seven_of_them_to_the_band(share
     }
 
 
-def test_nearly_every_print_planted_two_percent_off_is_found(shared_data: Path) -> None:
-    """One print in 500 of the real files is moved by 2 %; the others keep their verdicts but for a few."""
+def test_every_print_planted_two_percent_off_is_found_and_no_other_suffers(shared_data: Path) -> None:
     chance = random.Random(1)  # noqa: S311 - reproducible, not secret
-    plain = real_trades(shared_data / "ticks-2013-10")
-    moved = {k for k, event in enumerate(plain) if isinstance(event, Trade) and chance.random() < 1 / 500}
-    planted = [_moved(event, chance) if k in moved else event for k, event in enumerate(plain)]
-    verdicts = reasons(planted)
-    numbers = [k for k, event in enumerate(plain) if isinstance(event, Trade)]
-    caught = sum(bool(verdict) for k, verdict in zip(numbers, verdicts, strict=True) if k in moved)
-    assert len(moved) > 600
-    assert caught >= 0.99 * len(moved)
-    assert sum(map(bool, verdicts)) <= 812 + 1.02 * len(moved)
+    plain = [event for event in real_trades(shared_data / "ticks-2013-10") if isinstance(event, Trade)][:100_000]
+    moved = {trade.seq for trade in plain if chance.random() < 1 / 500}
+    planted = [_moved(trade, chance) if trade.seq in moved else trade for trade in plain]
+    before, after = ({seq for seq, reason in enumerate(reasons(some)) if reason} for some in (plain, planted))
+    assert len(moved) > 180
+    assert after == before | moved
 
 
-def _moved(event: Event, chance: random.Random) -> Event:
-    assert isinstance(event, Trade)
-    return replace(event, price=event.price * chance.choice([0.98, 1.02]))
+def _moved(trade: Trade, chance: random.Random) -> Trade:
+    return replace(trade, price=trade.price * chance.choice([0.98, 1.02]))
