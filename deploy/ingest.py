@@ -23,9 +23,10 @@ from pyspark.sql import functions as F
 from rich.console import Console
 
 from deploy import roles
-from producers import table
+from producers import prints, table
 from producers.base import Event, SessionEnd, Trade
 from producers.closings import Closer
+from producers.prints import Prints
 from producers.replay import SESSION_GAP_US
 from producers.table import Table, Wanted
 from streams import codec, features, lake, spark
@@ -48,8 +49,11 @@ class Ingested(NamedTuple):
     features: int
 
 
-def run(settings: Settings, paths: Sequence[Path], wanted: Wanted, console: Console) -> Ingested:
-    """Take the files into the lake; each is said in a few lines. Nothing is written when one of them cannot be read."""
+def run(settings: Settings, paths: Sequence[Path], wanted: Wanted, console: Console, keep: Prints = "all") -> Ingested:
+    """Take the files into the lake; each is said in a few lines. Nothing is written when one of them cannot be read.
+
+    Where `keep` is `regular`, ticks that no bar may take are marked (`producers/prints.py`): the lake has them, features do not.
+    """
     tables = [table.load(path, wanted) for path in paths]
     for one in tables:
         for line in table.described(one):
@@ -57,7 +61,7 @@ def run(settings: Settings, paths: Sequence[Path], wanted: Wanted, console: Cons
     with tempfile.TemporaryDirectory() as scratch:
         flowing = [one for one in tables if one.rows.height and one.interval_s in {0, 60}]
         for number, one in enumerate(flowing):
-            flow(one, Path(scratch), f"{number}")
+            flow(one, Path(scratch), f"{number}", keep)
         bars = sum(_write_bars(settings, one) for one in tables if one.kind == "ohlcv")
         ticks = sum(_write_ticks(settings, one, Path(scratch), number) for number, one in enumerate(flowing))
         rows = batch_features(settings, Path(scratch)) if flowing else 0
@@ -91,10 +95,11 @@ def _write_ticks(settings: Settings, one: Table, scratch: Path, number: int) -> 
     return int((~rows["closes"]).sum())
 
 
-def flow(one: Table, scratch: Path, name: str) -> None:
+def flow(one: Table, scratch: Path, name: str, keep: Prints = "all") -> None:
     """Write what the file's rows cause, as parts SCRATCH/ticks/NAME-N.parquet and SCRATCH/sentiment/NAME-N.parquet."""
     closer = Closer(source_name(one), partitions=1)
-    records = (record for event in events(one) for record in closer.records(event))
+    marked = prints.marked(events(one)) if keep == "regular" else events(one)
+    records = (record for event in marked for record in closer.records(event))
     for number, chunk in enumerate(iter(lambda: list(islice(records, CHUNK)), [])):
         _write_messages(scratch / "ticks" / f"{name}-{number:06d}.parquet", "ticks", list(_ticks(chunk)))
         _write_messages(scratch / "sentiment" / f"{name}-{number:06d}.parquet", "sentiment", list(_sentiments(chunk)))
@@ -130,19 +135,19 @@ def _sentiments(records: Sequence[Outgoing]) -> Iterator[Sentiment]:
 def events(one: Table) -> Iterator[Event]:
     """Yield the trades of a file, or the four prices of each of its bars, and the ends of its sessions."""
     clock = 0
-    for seq, (ts_us, symbol, price, size) in enumerate(trades(one).iter_rows()):
+    for seq, (ts_us, symbol, price, size, *conditions) in enumerate(trades(one).iter_rows()):
         if clock and ts_us - clock > SESSION_GAP_US:
             yield SessionEnd(clock)
         clock = ts_us
-        yield Trade(ts_us, symbol, price, size, seq)
+        yield Trade(ts_us, symbol, price, size, seq, *conditions)
     if clock:
         yield SessionEnd(clock)
 
 
 def trades(one: Table) -> pl.DataFrame:
-    """Return ts_us, symbol, price and size, in order of time; of bars, those whose volume a tick can carry."""
+    """Return ts_us, symbol, price, size, of ticks also conditions, by time; of bars those whose volume a tick can carry."""
     if one.kind == "ticks":
-        return one.rows.select("ts_us", "symbol", "price", "size")
+        return one.rows.select("ts_us", "symbol", "price", "size", "conditions")
     bars = one.rows.filter(pl.col("volume") < MAX_SIZE)
     parts = [
         bars.select(
@@ -163,7 +168,8 @@ def batch_features(settings: Settings, scratch: Path) -> int:
         session.read.parquet(str(scratch / topic)).withColumn("record_timestamp", F.lit(None).cast("timestamp"))
         for topic in ("ticks", "sentiment")
     ]
-    final = features.features(*inputs).where("final").select(*lake.schema("features"))
+    ticks, sentiment = inputs
+    final = features.features(ticks.where(F.col("excluded") == ""), sentiment).where("final").select(*lake.schema("features"))
     rows = pl.DataFrame(final.toArrow())
     session.stop()
     return lake.write(settings, "features", rows, "ingested")

@@ -57,11 +57,14 @@ def ingest(
         Literal["start", "end"] | None, typer.Option(help="what a bar's time is; default: by the sessions' ends")
     ] = None,
     interval: Annotated[Literal["1m", "1d"] | None, typer.Option(help="of bars; default: by their distance")] = None,
+    prints: Annotated[
+        Literal["all", "regular"], typer.Option(help="regular: features leave out irregular and erroneous ticks (docs/prints.md)")
+    ] = "all",
 ) -> None:
     """Take history from files into the lake, and compute its features; what is found out about a file is said."""
     from deploy import ingest as ingesting  # noqa: PLC0415 - the command line must answer --help at once
     from producers.table import Wanted  # noqa: PLC0415
 
     wanted = Wanted(kind=kind, symbol=symbol, timezone=timezone, stamp=stamp, interval=interval)
-    done = ingesting.run(settings.load(), files, wanted, out)
+    done = ingesting.run(settings.load(), files, wanted, out, prints)
     out.print(f"into the lake: {done.ticks:,} ticks, {done.bars:,} bars, {done.features:,} feature rows", highlight=False)

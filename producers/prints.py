@@ -168,8 +168,7 @@ def _spread(prices: list[float], middle: float) -> float:
 class Regular:
     """A source whose irregular trades are marked as excluded; everything else passes as it is.
 
-    It looks back only, in the order in which the source yields, so a tape is marked alike at every reading. A tape's name
-    tells that it is marked: its records are others than those of the same tape unmarked.
+    A tape's name tells that it is marked: its records are others than those of the same tape unmarked.
 
     Parameters
     ----------
@@ -177,9 +176,8 @@ class Regular:
         Where the events come from.
     """
 
-    def __init__(self, source: Source, band: Band | None = None) -> None:
+    def __init__(self, source: Source) -> None:
         self._source = source
-        self._band = band or Band()
 
     @property
     def name(self) -> str:
@@ -193,24 +191,31 @@ class Regular:
 
     def events(self, resume_after: int = -1) -> Iterator[Event]:
         """Yield the source's events, each trade with its verdict."""
-        levels: dict[str, Level] = {}
-        for event in self._source.events(resume_after):
-            if isinstance(event, Trade):
-                reason = self._reason(event, levels)
-                yield replace(event, excluded=reason) if reason else event
-            else:
-                if isinstance(event, SessionEnd):
-                    _end(levels.values())
-                yield event
+        return marked(self._source.events(resume_after))
 
-    def _reason(self, trade: Trade, levels: dict[str, Level]) -> str:
-        if not (isfinite(trade.price) and trade.price > 0):
-            return ""  # the engine refuses it, and `dead_letters` says why
-        if trade.conditions and (reason := reason_of(trade.conditions)):
-            return reason
-        if trade.symbol not in levels:
-            levels[trade.symbol] = Level(self._band)
-        return "" if levels[trade.symbol].takes(trade.price) else OFF_MARKET
+
+def marked(events: Iterable[Event], band: Band | None = None) -> Iterator[Event]:
+    """Yield `events`, each trade with its verdict; it looks back only, so the same events are marked alike every time."""
+    band = band or Band()
+    levels: dict[str, Level] = {}
+    for event in events:
+        if isinstance(event, Trade):
+            reason = _verdict(event, levels, band)
+            yield replace(event, excluded=reason) if reason else event
+        else:
+            if isinstance(event, SessionEnd):
+                _end(levels.values())
+            yield event
+
+
+def _verdict(trade: Trade, levels: dict[str, Level], band: Band) -> str:
+    if not (isfinite(trade.price) and trade.price > 0):
+        return ""  # the engine refuses it, and `dead_letters` says why
+    if trade.conditions and (reason := reason_of(trade.conditions)):
+        return reason
+    if trade.symbol not in levels:
+        levels[trade.symbol] = Level(band)
+    return "" if levels[trade.symbol].takes(trade.price) else OFF_MARKET
 
 
 def _end(levels: Iterable[Level]) -> None:

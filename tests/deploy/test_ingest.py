@@ -113,6 +113,20 @@ def _assert_bars_are_the_files(rows: pl.DataFrame, held: pl.DataFrame) -> None:
 
 
 @pytest.mark.slow
+def test_irregular_ticks_are_in_the_lake_and_in_no_feature(own: Settings, tmp_path: Path) -> None:
+    lines = [f"2013-10-07 13:3{k // 6}:{k % 6}0,{100 + k / 100},5,{'20100200' if k == 7 else '1'}" for k in range(24)]
+    lines[14] = "2013-10-07 13:32:20,250,5,1"
+    (tmp_path / "IBM.csv").write_text("\n".join(["ts,price,size,cond", *lines]) + "\n")
+    done = tickcast(own, "ingest", str(tmp_path / "IBM.csv"), "--prints", "regular")
+    assert done.returncode == 0, done.stderr
+    ticks = lake.read(own, "ticks").filter(~pl.col("closes"))
+    assert ticks.filter(pl.col("excluded") != "").select("seq", "excluded").rows() == [(7, "average_price"), (14, "off_market")]
+    rows = lake.read(own, "features").sort("minute_ts_us")
+    assert rows.select("n_ticks", "volume", "high").rows() == [(6, 30, 100.05), (5, 25, 100.11), (5, 25, 100.17), (6, 30, 100.23)]
+    assert "average_price 1, off_market 1" in tickcast(own, "lake", "list").stdout
+
+
+@pytest.mark.slow
 def test_the_lake_is_listed_and_compacted_by_commands(own: Settings) -> None:
     rows = pl.DataFrame({"start_ts_us": [0], "interval_s": [60], "symbol": ["A"], "source": ["x"]}).with_columns(
         **{name: pl.lit(1.0) for name in ("open", "high", "low", "close", "volume")}

@@ -40,8 +40,8 @@ def trades(prices: Sequence[float], symbol: str = "IBM") -> list[Event]:
     return [Trade(T0 + seq, symbol, price, 100.0, seq) for seq, price in enumerate(prices)]
 
 
-def reasons(events: Sequence[Event], band: Band | None = None) -> list[str]:
-    return [event.excluded for event in Regular(Tape(events), band).events() if isinstance(event, Trade)]
+def reasons(events: Sequence[Event]) -> list[str]:
+    return [event.excluded for event in Regular(Tape(events)).events() if isinstance(event, Trade)]
 
 
 def steady(n: int) -> list[float]:
