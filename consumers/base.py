@@ -6,12 +6,15 @@ a list, and so that the same handler runs in a live system and in a replay.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Protocol
 
 from streams.bus import Outgoing, Record
 
 LARGEST_BATCH = 5_000  # records: `max_batch` of handlers that take microseconds for each
+
+WHOLE: Mapping[str, int] = MappingProxyType({})  # `lookback_min` of handlers that remember all that there is
 
 
 class Handler(Protocol):
@@ -22,7 +25,8 @@ class Handler(Protocol):
     Both run on one thread of their own and may block. `handle` must not raise on bad input: it returns a dead letter
     (:func:`streams.bus.dead_letter`) instead. An exception from it stops the process before anything is committed,
     and the supervisor starts it again. Offsets are committed only after every returned record was acknowledged, so a
-    crash may repeat a batch: outputs need deterministic ids.
+    crash may repeat a batch: outputs need deterministic ids. Records for compacted topics are states: they are sent once
+    every other record of their batch was acknowledged, so that a state never runs ahead of what belongs to it.
     """
 
     name: str
@@ -31,6 +35,9 @@ class Handler(Protocol):
     """Topics (bare names) that are consumed and committed."""
     memory: tuple[str, ...]
     """Topics (bare names) whose past goes into :meth:`restore`: inputs up to the committed offset, others to their end."""
+    lookback_min: Mapping[str, int]
+    """How far :meth:`restore` reaches back on a topic of `memory`, in minutes before the last handled record by the broker's
+    clock; a topic that is not named is read from its beginning."""
     max_batch: int
     """How many records the next :meth:`handle` may be given: no more than it answers in a few seconds. May change at any time."""
 

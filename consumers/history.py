@@ -64,6 +64,10 @@ class SymbolHistory:
         self._advance(minute)
         return self._release()
 
+    def is_done(self, minute: int) -> bool:
+        """Return whether :meth:`put` will never return a row of `minute` again."""
+        return minute <= self._newest - KEPT * MINUTE_US or (minute in self._finals and minute not in self._waiting)
+
     def draft(self, row: Features) -> bool:
         """Take a row that is not final; return whether it is the newest known of its symbol."""
         minute = row.minute_ts_us

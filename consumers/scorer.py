@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import heapq
 import logging
-from collections import defaultdict, deque
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from consumers.base import LARGEST_BATCH
 from models.evaluation import scoring
+from models.evaluation.rolling import RollingErrors
 from streams import bus, codec
 from streams.bus import Outgoing, Record
 from streams.clock import MINUTE_US
@@ -21,7 +23,6 @@ from streams.messages import Features, Forecast, Score
 
 log = logging.getLogger(__name__)
 
-ROLLING = 500  # scores that the rolling skill looks back on
 GIVE_UP_US = 120 * MINUTE_US  # a target row that is this far behind the newest one does not come any more
 # Closes and ids are kept for longer: after an outage or in a replay the two topics are read at different paces.
 KEEP_US = 1440 * MINUTE_US
@@ -43,7 +44,7 @@ class _Symbol:
     # by target minute: forecast id to whether it is scored
     ids: dict[int, dict[str, bool]] = field(default_factory=lambda: defaultdict(dict))
     waiting: dict[Series, Waiting] = field(default_factory=lambda: defaultdict(list))
-    errors: dict[Series, deque[tuple[float, float]]] = field(default_factory=lambda: defaultdict(lambda: deque(maxlen=ROLLING)))
+    errors: dict[Series, RollingErrors] = field(default_factory=lambda: defaultdict(RollingErrors))
 
 
 class ScoreHandler:
@@ -52,13 +53,15 @@ class ScoreHandler:
     A series (symbol, horizon, model) is scored in the order of `as_of_ts_us`: a forecast waits for those before it. One
     whose target row is missing when the newest final row is two hours past it is given up and counted in `unscorable`.
     The first final revision of the target row counts; a later one changes no score. The same forecast again, and one
-    whose score is on `scores` already, is ignored. The rolling skill is over the last 500 scores of the series, this one
-    included; for a baseline that expects the last price it is 0 by construction.
+    whose score is on `scores` already, is ignored. The rolling skill, its tests and the verdict are over the last 500 scores
+    of the series, this one included; for a baseline that expects the last price the skill is 0 by construction.
     """
 
     name = "score"
     inputs: tuple[str, ...] = ("forecasts", "features")
     memory: tuple[str, ...] = ("forecasts", "features", "scores")
+    # a forecast that has no target row for two hours is given up; of scores 500 a series count, which may be days
+    lookback_min: Mapping[str, int] = MappingProxyType({"features": 180, "forecasts": 180})
     max_batch = LARGEST_BATCH
 
     def __init__(self) -> None:
@@ -133,7 +136,7 @@ class ScoreHandler:
         if ids.get(score.forecast_id):
             return  # a batch was repeated after a crash
         ids[score.forecast_id] = True
-        known.errors[_series(score)].append((score.error, score.naive_error))
+        known.errors[_series(score)].append(score.error, score.naive_error)
         waiting = known.waiting[_series(score)]
         while waiting and (_is_scored(known, waiting[0][2]) or _is_hopeless(known, waiting[0][2])):
             heapq.heappop(waiting)
@@ -166,6 +169,8 @@ def _check(forecast: Forecast) -> None:
         raise BadMessage("the target is not a minute's end behind as_of_ts_us", "contract")
     try:
         scoring.check_quantiles(forecast.quantiles)
+        if forecast.raw_quantiles:
+            scoring.check_quantiles(forecast.raw_quantiles)
     except ValueError as error:
         raise BadMessage(str(error), "contract") from error
 
@@ -192,7 +197,8 @@ def _score(known: _Symbol, forecast: Forecast, realised: float) -> Score:
     error = scoring.log_error(forecast.mean, realised)
     naive_error = scoring.log_error(forecast.last_price, realised)
     errors = known.errors[_series(forecast)]
-    errors.append((error, naive_error))
+    errors.append(error, naive_error)
+    standing = errors.standing(forecast.horizon_min)
     pinball = scoring.mean_pinball(forecast.quantiles, realised)
     return Score(
         forecast_id=forecast.forecast_id,
@@ -208,6 +214,10 @@ def _score(known: _Symbol, forecast: Forecast, realised: float) -> Score:
         pinball=pinball,
         crps=scoring.crps(pinball),
         covered=scoring.covered(forecast.quantiles, realised),
-        rolling_skill=scoring.skill(*zip(*errors, strict=True)),
-        rolling_n=len(errors),
+        raw_covered=scoring.covered(forecast.raw_quantiles, realised) if forecast.raw_quantiles else {},
+        rolling_skill=standing.skill,
+        rolling_n=standing.n,
+        dm_p_value=standing.dm_p_value,
+        pt_p_value=standing.pt_p_value,
+        verdict=standing.verdict,
     )

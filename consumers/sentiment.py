@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from consumers.base import LARGEST_BATCH
+from consumers.base import LARGEST_BATCH, WHOLE
 from consumers.known_texts import KnownTexts, Meanings, Probabilities
 from models.sentiment.base import SentimentModel
 from streams import bus, codec
@@ -39,6 +39,7 @@ class SentimentHandler:
     name = "sentiment"
     inputs: tuple[str, ...] = ("headlines",)
     memory: tuple[str, ...] = ()
+    lookback_min: Mapping[str, int] = WHOLE
 
     def __init__(
         self, model: SentimentModel, known: KnownTexts | None = None, clock: Callable[[], float] = time.perf_counter

@@ -7,6 +7,7 @@ producer → acknowledged → committed by Faust. What others fell into, and wha
   that was not acknowledged. So a crash repeats records and loses none.
 * Faust restarts an agent that raised, behind the record that it raised on. The handler therefore runs outside of the agent,
   and its exception crashes the app: the process ends with an exit code other than 0.
+* States, which are records for compacted topics, are sent once the rest of their batch was acknowledged: none runs ahead of it.
 * A crashed or killed batch is never acknowledged, so waiting for the streams to empty would hang the way out.
 * `stream.take` waits its whole time for company. Here the first record wakes the pump at once, and whatever arrives
   while a batch is worked on is the next batch.
@@ -41,7 +42,7 @@ from streams import bus
 from streams.bus import Outgoing, Record
 from streams.messages import State
 from streams.settings import Settings
-from streams.topics import DEAD_LETTER_BYTES
+from streams.topics import DEAD_LETTER_BYTES, TOPICS
 
 REPORT_EVERY_S = 2.0
 STOP_WITHIN_S = 20.0  # Faust's threads do not stop without a broker: then the process ends itself, with exit code 1
@@ -218,6 +219,11 @@ class _Worker:
         self._count(len(records), answer)
 
     async def _deliver(self, answer: Sequence[Outgoing]) -> None:
+        is_state = {name: topic.cleanup == "compact" for name, topic in TOPICS.items()}
+        await self._send([record for record in answer if not is_state[record.topic]])
+        await self._send([record for record in answer if is_state[record.topic]])
+
+    async def _send(self, answer: Sequence[Outgoing]) -> None:
         send = self._app.producer.send
         futures = [
             await send(self._settings.topic(topic), key, value, partition, None, list(headers))

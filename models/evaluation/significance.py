@@ -61,7 +61,7 @@ def diebold_mariano(losses: ArrayLike, naive_losses: ArrayLike, horizon: int = 1
     if error == 0:
         return Test(0.0, 1.0, n)
     correction = math.sqrt((n + 1 - 2 * horizon + horizon * (horizon - 1) / n) / n)
-    statistic = correction * float(gained.mean()) / error
+    statistic = correction * float(gained.sum()) / n / error
     return Test(statistic, 2 * float(stdtr(n - 1, -abs(statistic))), n)
 
 
@@ -91,7 +91,7 @@ def pesaran_timmermann(predicted_up: ArrayLike, realised_up: ArrayLike, horizon:
     n = len(predicted)
     if n != len(realised):
         raise ValueError(f"{n} predicted directions and {len(realised)} realised ones")
-    if n < _least(horizon) or predicted.std() == 0 or realised.std() == 0:
+    if n < _least(horizon) or not (0 < predicted.sum() < n and 0 < realised.sum() < n):
         return Test(0.0, 1.0, n)
     statistic = _hit_statistic(predicted, realised) if horizon == 1 else _slope_statistic(predicted, realised, horizon)
     return Test(statistic, float(ndtr(-statistic)), n)
@@ -110,7 +110,7 @@ def verdict(test: Test, level: float = LEVEL) -> Verdict:
 
 def _finite(values: ArrayLike) -> NDArray[np.float64]:
     array = np.asarray(values, dtype=np.float64)
-    if not np.isfinite(array).all():
+    if not math.isfinite(array.sum()):
         raise ValueError("a value is not finite")
     return array
 
@@ -122,11 +122,17 @@ def _least(horizon: int) -> int:
 def _standard_error(values: NDArray[np.float64], horizon: int) -> float:
     """Return that of the mean of `values`; 0 where there are too few or they do not vary beyond rounding."""
     n = len(values)
-    if n < _least(horizon) or np.ptp(values) <= 1e-12 * np.abs(values).max():
+    if n < _least(horizon):
         return 0.0
-    centred = values - values.mean()
-    covariances = np.array([centred[lag:] @ centred[: n - lag] for lag in range(horizon)]) / n
-    weights = 2.0 - (np.arange(horizon) == 0)
+    centred = np.zeros(n + horizon - 1)
+    centred[:n] = values - values.sum() / n
+    # row k of the view is `centred` moved by k: all autocovariances are one product, which is called for each score
+    lagged = np.ndarray((horizon, n), np.float64, centred, 0, (8, 8))
+    covariances = lagged @ centred[:n] / n
+    if covariances[0] <= 1e-24 * (values @ values / n):
+        return 0.0
+    weights = np.full(horizon, 2.0)
+    weights[0] = 1.0
     variance = float(weights @ covariances)
     if variance <= 0:
         variance = float(weights * (1 - np.arange(horizon) / horizon) @ covariances)
@@ -134,9 +140,9 @@ def _standard_error(values: NDArray[np.float64], horizon: int) -> float:
 
 
 def _hit_statistic(predicted: NDArray[np.float64], realised: NDArray[np.float64]) -> float:
-    n, x, y = len(predicted), float(predicted.mean()), float(realised.mean())
-    hits = float((predicted == realised).mean())
-    expected = y * x + (1 - y) * (1 - x)
+    n = len(predicted)
+    x, y, both = float(predicted.sum()) / n, float(realised.sum()) / n, float(predicted @ realised) / n
+    hits, expected = 1 - x - y + 2 * both, y * x + (1 - y) * (1 - x)
     of_hits = expected * (1 - expected) / n
     of_expected = ((2 * y - 1) ** 2 * x * (1 - x) + (2 * x - 1) ** 2 * y * (1 - y) + 4 * y * x * (1 - y) * (1 - x) / n) / n
     variance = of_hits - of_expected
@@ -144,7 +150,9 @@ def _hit_statistic(predicted: NDArray[np.float64], realised: NDArray[np.float64]
 
 
 def _slope_statistic(predicted: NDArray[np.float64], realised: NDArray[np.float64], horizon: int) -> float:
-    x, y = predicted - predicted.mean(), realised - realised.mean()
-    slope = float(x @ y / (x @ x))
+    n = len(predicted)
+    x, y = predicted - predicted.sum() / n, realised - realised.sum() / n
+    squares = float(x @ x)
+    slope = float(x @ y) / squares
     error = _standard_error(x * (y - slope * x), horizon)
-    return slope * float(x @ x) / (len(x) * error) if error > 0 else 0.0
+    return slope * squares / (n * error) if error > 0 else 0.0

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from consumers import worker
-from consumers.base import LARGEST_BATCH, Handler
+from consumers.base import LARGEST_BATCH, WHOLE, Handler
 from streams import settings
 from streams.bus import Outgoing, Record
 
@@ -24,6 +24,7 @@ class Echo:
     name = "echo"
     inputs: tuple[str, ...] = ("ticks",)
     memory: tuple[str, ...] = ()
+    lookback_min: Mapping[str, int] = WHOLE
     max_batch = LARGEST_BATCH
 
     def restore(self, record: Record) -> None:

@@ -54,7 +54,8 @@ def test_each_final_row_gets_one_forecast_per_horizon_and_model(champion: OnnxFo
     market = [row for minute in zip(rows(60), rows(60, "MSFT", seed=2), strict=True) for row in minute]
     sent = handler(champion).handle(records(market))
     made = forecasts(sent)
-    assert len({one.forecast_id for one in made}) == len(made) == len(sent)
+    assert len({one.forecast_id for one in made}) == len(made)
+    assert {out.topic for out in sent} == {"forecasts", "calibration"}
     counts = Counter((one.symbol, one.role, one.horizon_min) for one in made)
     for symbol in ("AAPL", "MSFT"):
         for horizon_min in HORIZONS_MIN:
@@ -73,20 +74,61 @@ def test_the_headers_carry_the_times_of_ingest_and_of_the_features() -> None:
 def test_batches_do_not_matter_for_final_rows(champion: OnnxForecaster) -> None:
     whole, pieces = handler(champion), handler(champion)
     all_records = records(rows(70))
-    assert whole.handle(all_records) == [out for record in all_records for out in pieces.handle([record])]
+    at_once, one_by_one = whole.handle(all_records), [out for record in all_records for out in pieces.handle([record])]
+    assert on(at_once, "forecasts") == on(one_by_one, "forecasts")
+    assert newest_states(at_once) == newest_states(one_by_one)
 
 
-@pytest.mark.parametrize("cut", [0, 1, 30, 49, 55, 69])
-def test_a_restart_changes_nothing(champion: OnnxForecaster, cut: int) -> None:
+def disordered_market() -> list[Record]:
+    """Return seventy minutes; some rows overtake others, so that some cuts fall where rows wait, and one minute is missing."""
     market = rows(70)
-    market[40], market[43] = market[43], market[40]  # one overtakes, so some cuts fall where rows wait
+    market[40], market[43] = market[43], market[40]
     market[54], market[56] = market[56], market[54]
-    all_records = records(market)
-    uninterrupted, before, after = handler(champion), handler(champion), handler(champion)
-    first = before.handle(all_records[:cut])
-    for record in all_records[:cut]:
+    del market[20]
+    return records(market)
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_a_kill_at_any_point_changes_nothing(champion: OnnxForecaster, seed: int) -> None:
+    chance = random.Random(seed)  # noqa: S311
+    market = disordered_market()
+    expected = handler(champion).handle(market)
+    before, after = handler(champion), handler(champion)
+    ends = sorted({*chance.choices(range(1, 69), k=4), 69})
+    last = chance.randrange(len(ends))  # the batch in which it is killed
+    delivered: list[Outgoing] = []
+    for start, end in list(zip([0, *ends], ends, strict=False))[: last + 1]:
+        answer = before.handle(market[start:end])
+        delivered += answer if end < ends[last] else torn(answer, chance)
+    committed = chance.choice([0, *ends][: last + 1])  # commits come after acknowledgements, sometimes long after
+    for record in [*market[:committed], *stored(delivered)]:
         after.restore(record)
-    assert first + after.handle(all_records[cut:]) == uninterrupted.handle(all_records)
+    delivered += after.handle(market[committed:])
+    ids = [one.forecast_id for one in forecasts(delivered)]
+    assert len(ids) == len(set(ids))
+    assert sorted(on(delivered, "forecasts")) == sorted(on(expected, "forecasts"))
+    assert newest_states(delivered) == newest_states(expected)
+
+
+def torn(answer: list[Outgoing], chance: random.Random) -> list[Outgoing]:
+    """Return what may have reached the broker: some of the forecasts, or all of them and some of the states."""
+    made, states = on(answer, "forecasts"), on(answer, "calibration")
+    count = chance.randint(0, len(made) + len(states))
+    if count < len(made):
+        return chance.sample(made, count)
+    return made + chance.sample(states, count - len(made))
+
+
+def on(sent: Iterable[Outgoing], topic: str) -> list[Outgoing]:
+    return [out for out in sent if out.topic == topic]
+
+
+def newest_states(sent: Iterable[Outgoing]) -> dict[bytes, bytes]:
+    return {out.key: out.value for out in on(sent, "calibration")}
+
+
+def stored(sent: Iterable[Outgoing]) -> list[Record]:
+    return [Record(out.topic, 0, at, out.key, out.value, 7, out.headers) for at, out in enumerate(sent)]
 
 
 def test_a_handler_that_forgot_and_restored_is_as_new(champion: OnnxForecaster) -> None:
@@ -129,7 +171,10 @@ def test_a_window_never_spans_a_gap(champion: OnnxForecaster) -> None:
     alone = forecasts(handler(champion).handle(records(second)))
     again = handler(champion)
     again.handle(records(first))
-    assert forecasts(again.handle(records(second))) == alone
+    together = forecasts(again.handle(records(second)))
+    assert [(one.features_hash, one.raw_quantiles) for one in together] == [
+        (one.features_hash, one.raw_quantiles) for one in alone
+    ]
 
 
 def test_a_short_gap_holds_nothing_back() -> None:
@@ -142,21 +187,21 @@ def test_a_short_gap_holds_nothing_back() -> None:
         after[at] = msgspec.structs.replace(row, bars21=min(21, 16 + at) - (3 if at + 16 + 3 > 21 else 0) if at < 20 else 21)
     one = handler()
     one.handle(records(market[:15]))
-    released = [len(one.handle([record])) for record in records(after)]
+    released = [len(forecasts(one.handle([record]))) for record in records(after)]
     assert released == [3] * 15
 
 
 def test_a_start_in_the_middle_waits_for_nobody(champion: OnnxForecaster) -> None:
     market = rows(90)[30:]
     one = handler(champion)
-    assert [len(one.handle([record])) for record in records(market)] == [3] * 49 + [6] * 11
+    assert [len(forecasts(one.handle([record]))) for record in records(market)] == [3] * 49 + [6] * 11
 
 
 def test_a_row_that_never_comes_delays_the_others_by_ten_minutes_at_most() -> None:
     market = rows(40)
     del market[25]
     one = handler()
-    made = [len(one.handle([record])) // 3 for record in records(market)]
+    made = [len(forecasts(one.handle([record]))) // 3 for record in records(market)]
     assert sum(made) == 39
     assert made[:25] == [1] * 25
     assert max(made) <= 11

@@ -11,8 +11,10 @@ from collections.abc import Sequence
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from consumers.scorer import ScoreHandler
+from models.evaluation.significance import diebold_mariano, pesaran_timmermann
 from streams import codec
 from streams.bus import Outgoing, Record
 from streams.clock import MINUTE_US
@@ -197,7 +199,14 @@ def test_what_cannot_be_read_goes_to_the_dead_letters_whole(topic: str, value: b
 
 
 @pytest.mark.parametrize(
-    "change", [{"quantiles": {"0.5": 100.0}}, {"target_ts_us": minute(1)}, {"target_ts_us": minute(2) + 1}, {"mean": -1}]
+    "change",
+    [
+        {"quantiles": {"0.5": 100.0}},
+        {"raw_quantiles": {"0.5": 100.0}},
+        {"target_ts_us": minute(1)},
+        {"target_ts_us": minute(2) + 1},
+        {"mean": -1},
+    ],
 )
 def test_a_forecast_that_cannot_be_scored_is_a_dead_letter(change: dict[str, object]) -> None:
     value = json.dumps(json.loads(codec.encode(forecast(0))) | change).encode()
@@ -259,3 +268,48 @@ def test_nothing_is_left_after_forget() -> None:
     handler.handle(records(forecast(0), row(1)))
     handler.forget()
     assert len(handler.handle(records(forecast(0), row(1)))) == 1
+
+
+def market(seed: int, guess: float, n: int = 200) -> list[Forecast | Features]:
+    """Return rows of a random walk, and forecasts that expect the share `guess` of each minute's coming move."""
+    draw = random.Random(seed)  # noqa: S311 - a market, no secret
+    closes = [100.0]
+    for _ in range(n):
+        closes.append(closes[-1] * math.exp(draw.gauss(0, 1e-3)))
+    made: list[Forecast | Features] = [row(0, close=closes[0])]
+    for at in range(n - 1):
+        move = guess * math.log(closes[at + 1] / closes[at]) + draw.gauss(0, 5e-4)
+        made += [
+            replace(forecast(at), last_price=closes[at], mean=closes[at] * math.exp(move)),
+            row(at + 1, close=closes[at + 1]),
+        ]
+    return made
+
+
+@pytest.mark.parametrize(
+    ("guess", "words", "edge"), [(0.5, "edge", True), (0.15, "no demonstrated edge", True), (-0.3, "worse than naive", False)]
+)
+def test_the_verdict_says_who_is_better(guess: float, words: str, edge: bool) -> None:
+    answers = scores(ScoreHandler().handle(records(*market(1, guess))))
+    assert [answer.dm_p_value is None for answer in answers] == [number < 19 for number in range(199)]
+    last = answers[-1]
+    assert last.dm_p_value is not None
+    assert last.pt_p_value is not None
+    assert last.verdict == words
+    assert (last.dm_p_value < 0.05) == (words != "no demonstrated edge")
+    assert (last.pt_p_value < 0.05) == edge
+
+
+def test_the_p_values_are_those_of_the_last_500_scores() -> None:
+    answers = scores(ScoreHandler().handle(records(*market(2, 0.3, 1_200))))
+    window = answers[-500:]
+    tested = diebold_mariano([one.error**2 for one in window], [one.naive_error**2 for one in window], 1)
+    directions = pesaran_timmermann([one.error > one.naive_error for one in window], [one.naive_error < 0 for one in window])
+    assert (answers[-1].dm_p_value, answers[-1].pt_p_value) == pytest.approx((tested.p_value, directions.p_value), rel=1e-5)
+
+
+def test_the_raw_quantiles_are_scored_beside_the_calibrated_ones() -> None:
+    narrow = replace(forecast(0), raw_quantiles={level: price(0) * math.exp(1e-6 * d) for level, d in LEVELS.items()})
+    (score,) = scores(ScoreHandler().handle(records(narrow, row(1))))
+    assert score.covered == scores(ScoreHandler().handle(records(forecast(0), row(1))))[0].covered
+    assert score.raw_covered == {"50": False, "80": False, "95": False}

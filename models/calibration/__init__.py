@@ -1,0 +1,1 @@
+"""Intervals that keep what they promise, whatever model they come from."""
