@@ -30,6 +30,7 @@ class Ledger:
 
     def __init__(self) -> None:
         self.ticks: set[tuple[str, int]] = set()
+        self.excluded: dict[tuple[str, int], str] = {}
         self.headlines: set[str] = set()
         self.closings: set[tuple[str, int]] = set()
         self.pairs: set[tuple[str, str]] = set()
@@ -76,6 +77,8 @@ class Ledger:
             self.closings.add((tick.symbol, closed_minute_us(tick.clock_ts_us)))
         else:
             self.ticks.add((tick.source, tick.seq))
+            if tick.excluded:
+                self.excluded[tick.source, tick.seq] = tick.excluded
 
     def _headline(self, headline: Headline) -> None:
         if not headline.closes:
@@ -143,6 +146,7 @@ class Ledger:
         """Return the figures for programs; `seconds` is how long the run took."""
         return {
             "ticks_in": len(self.ticks),
+            "ticks_excluded_by_reason": dict(Counter(self.excluded.values())),
             "headlines_in": len(self.headlines),
             "sentiments": len(self.sentiments),
             "feature_rows_final": {symbol: len(minutes) for symbol, minutes in sorted(self.finals.items())},

@@ -16,10 +16,12 @@ import msgspec
 import pytest
 from kafka.errors import MessageSizeTooLargeError
 
+from deploy.ledger import Ledger
 from producers import resume
-from producers.base import Event, Pulse, SessionEnd, Story, Trade
+from producers.base import Event, Pulse, SessionEnd, Source, Story, Trade
 from producers.closings import Closer
 from producers.pace import AtSpeed, Pace, Unpaced
+from producers.prints import Regular
 from producers.replay import Replay
 from producers.run import Producing, steps
 from streams import bus, codec
@@ -85,7 +87,7 @@ def tape(tmp_path: Path) -> Path:
     return folder
 
 
-def produce(config: Settings, source: Replay | Live | Breaking, pace: Pace | None = None) -> None:
+def produce(config: Settings, source: Source, pace: Pace | None = None) -> None:
     Producing(config, source, pace or Unpaced(), threading.Event()).run()
 
 
@@ -120,6 +122,19 @@ def test_a_tape_arrives_once_and_says_so(config: Settings, tape: Path) -> None:
     (said,) = tape_events(config)
     assert (said.role, said.state, said.detail) == ("produce", "done", source.name)
     assert said.counts == {"ticks": 540, "headlines": 2, "sentiments": 3}
+
+
+def test_excluded_trades_arrive_and_are_counted_by_their_reason(config: Settings, tmp_path: Path) -> None:
+    said = {3: "average_price", 5: "cash", 6: "average_price"}
+    rows = [f"{T0 + k * SECOND_US},AAPL,{100 if k < 90 else 200},1,{said.get(k, '')}" for k in range(91)]
+    (tmp_path / "ticks.csv").write_text("\n".join(["event_ts_us,symbol,price,size,conditions", *rows]))
+    produce(config, Regular(Replay(tmp_path / "ticks.csv", None)))
+    (event,) = tape_events(config)
+    assert event.counts == {"ticks": 91, "excluded average_price": 2, "excluded cash": 1, "excluded off_market": 1}
+    ledger = Ledger()
+    ledger.take(list(bus.read_all(config, "ticks")))
+    assert ledger.report(1)["ticks_in"] == 91
+    assert ledger.report(1)["ticks_excluded_by_reason"] == {"average_price": 2, "cash": 1, "off_market": 1}
 
 
 def test_a_finished_tape_that_is_run_again_adds_nothing_and_says_so_again(config: Settings, tape: Path) -> None:
