@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -149,7 +150,11 @@ def produce(
 
 
 @app.command()
-def stream(engine: Annotated[str | None, typer.Option(help="realtime (milliseconds), microbatch (throughput), or auto: realtime unless far behind")] = None) -> None:
+def stream(
+    engine: Annotated[
+        str | None, typer.Option(help="realtime (milliseconds), microbatch (throughput), or auto: realtime unless far behind")
+    ] = None,
+) -> None:
     """Run the feature engine: ticks and sentiment to minute bars with rolling features."""
     roles.stream(connected(engine=engine))
 
@@ -303,15 +308,41 @@ app.add_typer(bench_app, name="bench")
 def latency(
     rate: Rate = 60.0,
     seconds: Annotated[float, typer.Option(help="how long to measure, once everything runs")] = 120.0,
+    engine_only: Annotated[bool, typer.Option(help="the feature engine alone, in real time, then in micro-batches")] = False,
+    symbols: Annotated[int, typer.Option(help="with --engine-only: of how many symbols")] = 6,
     report: Annotated[Path | None, typer.Option("--json", "--report", help="write the figures here")] = None,
 ) -> None:
     """Time ticks on their way to features and to forecasts, every process running on this machine."""
-    from deploy import bench  # noqa: PLC0415 - the command line must answer --help at once
+    from deploy import bench, bench_engine  # noqa: PLC0415 - the command line must answer --help at once
 
+    if engine_only:
+        _show(bench_engine.latency(configured(), bench_engine.Load(rate, symbols, seconds), out), bench_engine.table, report)
+        return
     figures = bench.latency(configured(), rate, seconds, report, out)
     if figures is None:
         raise typer.Exit(1)
     out.print(bench.latency_table(figures))
+
+
+@bench_app.command()
+def throughput(
+    rate: Rate = 10_000.0,
+    symbols: Annotated[int, typer.Option(help="of how many symbols")] = 100,
+    seconds: Annotated[float, typer.Option(help="how long real time must hold the rate; 0: not measured")] = 300.0,
+    backlog: Annotated[int, typer.Option(help="ticks that micro-batches have to catch up with; 0: not measured")] = 2_000_000,
+    report: Annotated[Path | None, typer.Option("--json", "--report", help="write the figures here")] = None,
+) -> None:
+    """Load the feature engine: what rate real time holds at which latency, and how fast micro-batches catch up."""
+    from deploy import bench_engine  # noqa: PLC0415 - the command line must answer --help at once
+
+    load = bench_engine.Load(rate, symbols, seconds)
+    _show(bench_engine.throughput(configured(), load, backlog, out), bench_engine.table, report)
+
+
+def _show(figures: dict[str, Any], table: Callable[[dict[str, Any]], Table], report: Path | None) -> None:
+    out.print(table(figures))
+    if report:
+        report.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
 
 
 @bench_app.command("sentiment")

@@ -19,9 +19,6 @@ from streams import bus, checkpoint, features, query, spark
 from streams.settings import Engine, Settings
 
 INPUTS = ("ticks", "sentiment")
-# In real-time mode the trigger is the checkpoint interval, not the latency. A checkpoint pauses the stream for about
-# 0.7 s here, so at 5 minutes it touches 1 tick in 400.
-CHECKPOINT_INTERVAL = "300 seconds"
 # Records behind at which `auto` takes micro-batches: about 10 s of work for real time here. It must not work off much
 # more: the watermark moves at a checkpoint, and partitions read at different paces would be days apart by then.
 FAR_BEHIND = 100_000
@@ -66,7 +63,10 @@ def start(session: SparkSession, settings: Settings) -> StreamingQuery:
     """
     checkpoint.prepare(folder(settings), {"features": features.version(), "partitions": settings.partitions})
     rows = features.features(*good_inputs(session, settings), closings=settings.closings)
-    trigger = {"realTime": CHECKPOINT_INTERVAL} if settings.engine == "realtime" else {"processingTime": "0 seconds"}
+    # In real-time mode the trigger is the checkpoint interval, not the latency. A checkpoint pauses the stream for about
+    # 0.7 s here, so at the default of 5 minutes it touches 1 tick in 400.
+    realtime = {"realTime": f"{settings.checkpoint_s} seconds"}
+    trigger = realtime if settings.engine == "realtime" else {"processingTime": "0 seconds"}
     return (
         outputs(rows, settings.topic("features"))
         .writeStream.format("kafka")
