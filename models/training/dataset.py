@@ -79,19 +79,23 @@ def load(settings: Settings, seed: int, limit: int = TRAINING_WINDOWS) -> Datase
     UserError
         The lake has no features, or too few consecutive minutes for both parts.
     """
-    rows = final_rows(settings)
+    return make(final_rows(settings), seed, limit)
+
+
+def make(rows: pl.DataFrame, seed: int, limit: int = TRAINING_WINDOWS) -> Dataset:
+    """Return the dataset that final feature rows, as :func:`final_rows` gives them, make; see :func:`load`."""
     ends = window_ends(rows)
     minutes = rows["minute_ts_us"].to_numpy()
     train, validation = split(minutes[ends])
     if not train.any() or not validation.any():
         raise UserError(
-            f"the lake holds {len(ends)} windows of {WINDOW} consecutive minutes, too few to train on;"
+            f"there are {len(ends)} windows of {WINDOW} consecutive minutes, too few to train on;"
             " record a few hours more, or ingest simulated history"
         )
     chance = np.random.default_rng(seed)
     return Dataset(
-        train=_part(rows, _thinned(ends[train], limit, chance)),
-        validation=_part(rows, _thinned(ends[validation], VALIDATION_WINDOWS, chance)),
+        train=part(rows, _thinned(ends[train], limit, chance)),
+        validation=part(rows, _thinned(ends[validation], VALIDATION_WINDOWS, chance)),
         data_cutoff_ts_us=int(minutes[ends].max()) + (1 + LONGEST) * MINUTE_US,
     )
 
@@ -142,7 +146,8 @@ def _thinned(ends: NDArray[np.int64], limit: int, chance: np.random.Generator) -
     return ends if len(ends) <= limit else np.sort(chance.choice(ends, limit, replace=False))
 
 
-def _part(rows: pl.DataFrame, ends: NDArray[np.int64]) -> Part:
+def part(rows: pl.DataFrame, ends: NDArray[np.int64]) -> Part:
+    """Return the windows that end at the places `ends` of `rows`, see :func:`window_ends`, with what followed."""
     raw = raw_matrix(rows)
     windows = Windows(raw[ends[:, None] + np.arange(1 - WINDOW, 1)])
     price = np.log(raw[:, RAW.index("close")])
