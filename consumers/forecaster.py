@@ -16,6 +16,7 @@ import numpy as np
 
 from consumers.base import LARGEST_BATCH
 from consumers.history import Arrival, SymbolHistory
+from consumers.memory import is_provisional
 from models.calibration.matured import Calibrator
 from models.follower import ModelFollower
 from models.forecaster import onnx_model
@@ -81,7 +82,8 @@ class ForecastHandler:
             if record.topic == "features":
                 self._restore_row(codec.decode(Features, record.value), record)
             elif record.topic == "forecasts":
-                self._restore_forecast(codec.decode(Forecast, record.value))
+                if not is_provisional(record):
+                    self._restore_forecast(codec.decode(Forecast, record.value))
             else:
                 self._calibrator.restore(codec.decode(Calibration, record.value))
 
@@ -91,8 +93,6 @@ class ForecastHandler:
                 self._issued[row.symbol].pop(arrival.row.minute_ts_us, None)
 
     def _restore_forecast(self, forecast: Forecast) -> None:
-        if forecast.provisional:
-            return
         self._calibrator.remember(forecast)
         minute = forecast.as_of_ts_us - MINUTE_US
         if not self._histories[forecast.symbol].is_done(minute):

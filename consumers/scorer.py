@@ -9,17 +9,21 @@ import heapq
 import logging
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import NamedTuple
 
 from consumers.base import LARGEST_BATCH
+from consumers.memory import is_provisional
+from models.drift.monitor import Drift, DriftMonitor
 from models.evaluation import scoring
 from models.evaluation.rolling import RollingErrors
 from streams import bus, codec
 from streams.bus import Outgoing, Record
 from streams.clock import MINUTE_US
 from streams.errors import BadMessage
-from streams.messages import Features, Forecast, Score
+from streams.messages import Event, Features, Forecast, Score
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +39,14 @@ Waiting = list[tuple[int, str, Forecast]]
 """A heap of forecasts by as_of_ts_us; ids break ties, so that forecasts are never compared."""
 
 
+class _Found(NamedTuple):
+    """A drift, and the end of the minute that showed it."""
+
+    symbol: str
+    event_ts_us: int
+    drift: Drift
+
+
 @dataclass(slots=True)
 class _Symbol:
     """What is known of one symbol. Minutes are starts of minutes, microseconds UTC."""
@@ -45,6 +57,7 @@ class _Symbol:
     ids: dict[int, dict[str, bool]] = field(default_factory=lambda: defaultdict(dict))
     waiting: dict[Series, Waiting] = field(default_factory=lambda: defaultdict(list))
     errors: dict[Series, RollingErrors] = field(default_factory=lambda: defaultdict(RollingErrors))
+    monitor: DriftMonitor = field(default_factory=DriftMonitor)
 
 
 class ScoreHandler:
@@ -55,6 +68,9 @@ class ScoreHandler:
     The first final revision of the target row counts; a later one changes no score. The same forecast again, and one
     whose score is on `scores` already, is ignored. The rolling skill, its tests and the verdict are over the last 500 scores
     of the series, this one included; for a baseline that expects the last price the skill is 0 by construction.
+
+    Drift (`models/drift`) of a symbol's final rows and scores goes to `events`. Its windows are no part of what is restored
+    exactly: a start knows the rows of the last hours and the scores that are kept.
     """
 
     name = "score"
@@ -66,11 +82,13 @@ class ScoreHandler:
 
     def __init__(self) -> None:
         self.unscorable = 0
+        self.drifts = 0
         self._symbols: dict[str, _Symbol] = defaultdict(_Symbol)
+        self._found: list[_Found] = []
 
     def describe(self) -> str:
-        """Return nothing: the counts say it all."""
-        return ""
+        """Return how many drifts were seen, once there is one."""
+        return f"{self.drifts} drifts seen" if self.drifts else ""
 
     def forget(self) -> None:
         """Drop all state."""
@@ -78,13 +96,12 @@ class ScoreHandler:
 
     def restore(self, record: Record) -> None:
         """Take a past forecast, feature row or score into the state, without output."""
-        try:
+        with suppress(BadMessage):  # whoever met it first wrote its dead letter
             if record.topic == "scores":
                 self._remember(codec.decode(Score, record.value))
-            else:
+            elif not is_provisional(record):
                 self._take(record)
-        except BadMessage:
-            return  # whoever met it first wrote its dead letter
+        self._found.clear()
 
     def handle(self, records: Sequence[Record]) -> list[Outgoing]:
         """Return the scores that `records` make possible, and dead letters for what cannot be read."""
@@ -102,6 +119,24 @@ class ScoreHandler:
             return
         if symbol is not None:
             yield from (bus.outgoing("scores", symbol, score) for score in self._matured(self._symbols[symbol]))
+        yield from (self._told(found, record) for found in self._found)
+        self._found.clear()
+
+    def _told(self, found: _Found, record: Record) -> Outgoing:
+        """Return the event that tells of a drift; all of it but the wall clock comes from event data."""
+        self.drifts += 1
+        log.info("%s: %s", found.symbol, found.drift)
+        event = Event(
+            kind="drift",
+            role=self.name,
+            wall_ts_us=max(0, record.timestamp_ms) * 1_000,
+            detail=f"{found.symbol}: {found.drift}",
+            counts={"event_ts_us": found.event_ts_us, "n": found.drift.n},
+        )
+        return bus.outgoing("events", "drift", event)
+
+    def _watch(self, symbol: str, event_ts_us: int, drifts: Sequence[Drift]) -> None:
+        self._found += [_Found(symbol, event_ts_us, drift) for drift in drifts]
 
     def _take(self, record: Record) -> str | None:
         """Take a record in; return its symbol where that may have made a forecast scorable."""
@@ -129,6 +164,7 @@ class ScoreHandler:
         if row.minute_ts_us > known.newest:
             known.newest = row.minute_ts_us
             _evict(known)
+        self._watch(row.symbol, row.minute_ts_us + MINUTE_US, known.monitor.see(row))
         return row.symbol
 
     def _remember(self, score: Score) -> None:
@@ -137,6 +173,7 @@ class ScoreHandler:
             return  # a batch was repeated after a crash
         ids[score.forecast_id] = True
         known.errors[_series(score)].append(score.error, score.naive_error)
+        known.monitor.judge(score)
         waiting = known.waiting[_series(score)]
         while waiting and (_is_scored(known, waiting[0][2]) or _is_hopeless(known, waiting[0][2])):
             heapq.heappop(waiting)
@@ -147,7 +184,9 @@ class ScoreHandler:
             while waiting and (close := known.closes.get(_minute(waiting[0][2]))) is not None:
                 forecast = heapq.heappop(waiting)[2]
                 if not _is_scored(known, forecast):
-                    yield _score(known, forecast, close)
+                    score = _score(known, forecast, close)
+                    self._watch(score.symbol, score.target_ts_us, known.monitor.judge(score))
+                    yield score
                 self._give_up(known, waiting)
 
     def _give_up(self, known: _Symbol, waiting: Waiting) -> None:

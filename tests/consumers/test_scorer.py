@@ -18,7 +18,7 @@ from models.evaluation.significance import diebold_mariano, pesaran_timmermann
 from streams import codec
 from streams.bus import Outgoing, Record
 from streams.clock import MINUTE_US
-from streams.messages import DeadLetter, Features, Forecast, Role, Score
+from streams.messages import DeadLetter, Event, Features, Forecast, Role, Score
 
 DAY0 = 1_340_285_400_000_000  # 2012-06-21 13:30 UTC, a minute's start
 LEVELS = {"0.025": -2.0, "0.1": -1.3, "0.25": -0.7, "0.5": 0.0, "0.75": 0.7, "0.9": 1.3, "0.975": 2.0}
@@ -301,7 +301,8 @@ def test_the_verdict_says_who_is_better(guess: float, words: str, edge: bool) ->
 
 
 def test_the_p_values_are_those_of_the_last_500_scores() -> None:
-    answers = scores(ScoreHandler().handle(records(*market(2, 0.3, 1_200))))
+    sent = ScoreHandler().handle(records(*market(2, 0.3, 1_200)))
+    answers = scores([out for out in sent if out.topic == "scores"])
     window = answers[-500:]
     tested = diebold_mariano([one.error**2 for one in window], [one.naive_error**2 for one in window], 1)
     directions = pesaran_timmermann([one.error > one.naive_error for one in window], [one.naive_error < 0 for one in window])
@@ -313,3 +314,37 @@ def test_the_raw_quantiles_are_scored_beside_the_calibrated_ones() -> None:
     (score,) = scores(ScoreHandler().handle(records(narrow, row(1))))
     assert score.covered == scores(ScoreHandler().handle(records(forecast(0), row(1))))[0].covered
     assert score.raw_covered == {"50": False, "80": False, "95": False}
+
+
+def drifting() -> list[Record]:
+    """Return minutes of a market, and forecasts whose intervals hold it for the first half only."""
+    calm, wild = ([replace(forecast(n), quantiles=quantiles(n, width)) for n in range(400)] for width in (1.0, 1e-4))
+    return records(*(m for n in range(400) for m in (row(n), (calm if n < 200 else wild)[n])))
+
+
+def quantiles(number: int, width: float) -> dict[str, float]:
+    return {level: price(number) * math.exp(0.03 * width * deviation) for level, deviation in LEVELS.items()}
+
+
+def drifts(sent: Sequence[Outgoing]) -> list[Event]:
+    return [codec.decode(Event, out.value) for out in sent if out.topic == "events"]
+
+
+def test_drift_is_told_on_events_counted_and_the_same_again() -> None:
+    handler = ScoreHandler()
+    sent = handler.handle(drifting())
+    told = drifts(sent)
+    assert handler.describe() == f"{len(told)} drifts seen"
+    (coverage,) = [event for event in told if event.detail.startswith("AAPL: coverage of lstm went from 1.000")]
+    assert (coverage.kind, coverage.role) == ("drift", "score")
+    assert minute(200) < coverage.counts["event_ts_us"] < minute(260)
+    assert ScoreHandler().handle(drifting()) == sent
+
+
+def test_what_drifted_before_a_restart_is_not_told_again() -> None:
+    past = drifting()
+    sent = ScoreHandler().handle(past)
+    second = ScoreHandler()
+    for record in [*past, *records(*scores([out for out in sent if out.topic == "scores"]))]:
+        second.restore(record)
+    assert second.handle(past) == []
