@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from deploy import doctor as doctors
-from deploy import lake_cli, models_cli, roles, tailing, tape_cli
+from deploy import evaluate_cli, lake_cli, models_cli, roles, tailing, tape_cli
 from deploy.local import jars, supervisor
 from deploy.local.processes import STOP_TIMEOUT_S
 from producers import catalog
@@ -300,6 +300,7 @@ def parity(
 app.add_typer(tape_cli.app, name="tape")
 app.add_typer(lake_cli.app, name="lake")
 app.command()(lake_cli.ingest)
+app.command()(evaluate_cli.evaluate)
 bench_app = typer.Typer(no_args_is_help=True, help="Measure this machine on the whole pipeline.")
 app.add_typer(bench_app, name="bench")
 
@@ -343,6 +344,20 @@ def _show(figures: dict[str, Any], table: Callable[[dict[str, Any]], Table], rep
     out.print(table(figures))
     if report:
         report.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+
+
+@bench_app.command("forecast-call")
+def bench_forecast_call(
+    windows: Annotated[int, typer.Option(min=1, help="of the one large batch")] = 1_000,
+    report: Annotated[Path | None, typer.Option("--json", "--report", help="write the figures here")] = None,
+) -> None:
+    """Time one forecast of the LSTM as it is served, against Keras's predict and an eager call, and one large batch."""
+    from deploy import bench_forecast_call as bench  # noqa: PLC0415 - the command line must answer --help at once
+
+    figures = bench.run(windows)
+    if report:
+        report.write_text(json.dumps(figures, indent=1), encoding="utf-8")
+    out.print_json(data=figures)
 
 
 @bench_app.command("sentiment")
