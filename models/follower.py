@@ -63,19 +63,20 @@ class ModelFollower(Generic[Model]):
             self._refuse(record, error)
             return
         if announcement.name == self._name and announcement.promoted:
-            self._swap(announcement)
+            self._swap(announcement, record)
 
-    def _refuse(self, record: Record, error: BadMessage) -> None:
+    def _refuse(self, record: Record, error: BadMessage | ModelError) -> None:
         """Send `record` to `dead_letters`; read again after a restart, it is the same letter by its identity."""
         if self._settings is not None:
             with bus.producing(self._settings) as client:
                 bus.send(client, self._settings, bus.dead_letter(record, f"models of {self._name}", error))
 
-    def _swap(self, announcement: ModelAnnouncement) -> None:
+    def _swap(self, announcement: ModelAnnouncement, record: Record) -> None:
         try:
             self._model = self._load(announcement)
         except ModelError as error:
             log.warning("model %s is not used, the one in place stays: %s", announcement.model_id, error)
+            self._refuse(record, error)
             return
         log.info("model %s serves from now on: %s", announcement.model_id, announcement.reason)
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 
 from consumers.forecaster import ForecastHandler, make_follower, make_handler
 from models import registry
-from models.forecaster.base import HORIZONS_MIN, Forecaster
+from models.forecaster.base import HORIZONS_MIN, Forecaster, Predictions
 from models.forecaster.onnx_model import OnnxForecaster
+from models.forecaster.random_walk import RandomWalk
+from models.forecaster.windows import Windows
 from streams import bus, codec, settings
 from streams.bus import INGEST_HEADER, Outgoing, Record
 from streams.clock import MINUTE_US
@@ -261,3 +266,76 @@ def test_the_announced_model_is_served_at_once(config: Settings, tmp_path: Path)
     made = forecasts(make_handler(config, follower).handle(records(rows(50))))
     follower.stop()
     assert [one.model_id for one in made if one.role == "champion"] == [stored.card.model_id] * 3
+
+
+class Broken:
+    """A model that answers what it is told to, or raises."""
+
+    model_id = "broken-1"
+    minimum_bars = 5
+    data_cutoff_ts_us = 0
+
+    def __init__(self, answer: Callable[[Predictions], Predictions]) -> None:
+        self._answer = answer
+
+    def forecast(self, windows: Windows) -> Predictions:
+        return self._answer(RandomWalk().forecast(windows))
+
+
+def raising(_: Predictions) -> Predictions:
+    raise RuntimeError("INVALID_ARGUMENT: unexpected shape")
+
+
+BROKEN: dict[str, Callable[[Predictions], Predictions]] = {
+    "raises": raising,
+    "mean is NaN": lambda good: replace(good, mean=good.mean * np.nan),
+    "a quantile is infinite": lambda good: replace(
+        good, quantiles=np.concatenate([good.quantiles[..., :6], [[[np.inf]] * 3]], 2)
+    ),
+    "quantiles out of order": lambda good: replace(good, quantiles=-good.quantiles),
+    "no probability": lambda good: replace(good, prob_up=good.prob_up * np.nan),
+}
+
+
+@pytest.mark.parametrize("how", BROKEN)
+def test_a_model_that_cannot_answer_makes_no_forecast_and_the_baseline_goes_on(how: str) -> None:
+    sent = handler(Broken(BROKEN[how])).handle(records(rows(20)))
+    assert {one.role for one in forecasts(sent)} == {"baseline"}
+    assert len(forecasts(sent)) == 20 * 3
+    letters = [codec.decode(DeadLetter, out.value) for out in on(sent, "dead_letters")]
+    assert [letter.offset for letter in letters] == list(range(4, 20)), "its window was full from the fifth row on"
+    assert all("broken-1" in letter.message and letter.error_class == "ModelError" for letter in letters)
+
+
+def test_one_bad_answer_of_a_batch_spoils_no_other() -> None:
+    def first_is_nan(good: Predictions) -> Predictions:
+        good.mean[0] = np.nan
+        return good
+
+    market, other = rows(6), rows(6, "MSFT", seed=2)
+    one = handler(Broken(first_is_nan))
+    one.handle(records(market[:5] + other[:5]))
+    made = forecasts(one.handle(records([draft(market[5], 1), draft(other[5], 1)])))
+    assert {(item.symbol, item.role) for item in made} == {("AAPL", "baseline"), ("MSFT", "baseline"), ("MSFT", "champion")}
+
+
+def test_forecasts_of_every_model_are_calibrated_by_their_own_past(champion: OnnxForecaster) -> None:
+    made = forecasts(handler(champion).handle(records(rows(200, scale=5e-3))))
+    for role in ("baseline", "champion"):
+        newest = [one for one in made if one.role == role][-3:]
+        assert all(one.raw_quantiles.keys() == one.quantiles.keys() for one in newest)
+        assert all(one.raw_quantiles != one.quantiles for one in newest)
+        assert all(sorted(one.quantiles.values()) == list(one.quantiles.values()) for one in newest)
+
+
+def test_provisional_forecasts_use_what_was_learned_and_teach_nothing(champion: OnnxForecaster) -> None:
+    market = rows(120)
+    plain, drafted = handler(champion), handler(champion)
+    plain.handle(records(market[:119]))
+    drafted.handle(records(market[:119]))
+    provisional = forecasts(drafted.handle(records([draft(market[119], 1, market[119].close)])))
+    assert all(one.raw_quantiles == {} for one in provisional)
+    final = forecasts(plain.handle(records([market[119]])))
+    assert forecasts(drafted.handle(records([market[119]]))) == final
+    widths = [math.log(one.quantiles["0.9"] / one.quantiles["0.1"]) for one in (provisional[0], final[0])]
+    assert widths[0] == pytest.approx(widths[1], rel=0.2)

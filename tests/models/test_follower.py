@@ -7,6 +7,7 @@ import base64
 from models.follower import ModelFollower
 from streams import bus, codec
 from streams.bus import Outgoing
+from streams.errors import ModelError
 from streams.messages import DeadLetter, ModelAnnouncement
 from streams.settings import Settings
 from streams.testing import eventually
@@ -30,3 +31,20 @@ def test_a_malformed_announcement_is_a_dead_letter_and_the_next_good_one_serves(
     values = [base64.b64decode(codec.decode(DeadLetter, letter.value).value_base64) for letter in letters]
     assert values == [b'{"v": 2, "name": "m"}', b"nonsense"]
     follower.stop()
+
+
+def test_a_model_that_cannot_be_loaded_is_a_dead_letter_and_the_one_in_place_stays(config: Settings) -> None:
+    def load(told: ModelAnnouncement) -> str:
+        if told.model_id == "damaged":
+            raise ModelError("its sha256 is not the one on its card")
+        return told.model_id
+
+    follower: ModelFollower[str] = ModelFollower("m", load)
+    with bus.producing(config) as client:
+        bus.send_all(client, config, [announcement("good"), announcement("damaged")])
+    follower.start(config)
+    assert follower.current() == "good"
+    follower.stop()
+    (letter,) = (codec.decode(DeadLetter, one.value) for one in bus.read_all(config, "dead_letters"))
+    assert (letter.topic, letter.offset, letter.error_class) == ("models", 1, "ModelError")
+    assert "sha256" in letter.message
