@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from models.sentiment.files import checked_sha256, sha256
+from models.sentiment.int8 import quantized
 from models.sentiment.scorer import Scorer, Tokens, cpu_threads
 from streams.errors import ModelError
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from models.sentiment.torch_runtime import Network
 
 GRAPH = "model.onnx"
+INT8 = "-int8.2"  # .2: the second way to quantize; scores and graphs are kept by model id, so another way needs another id
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +42,7 @@ class About(msgspec.Struct, frozen=True):
 
 def suffix(*, int8: bool) -> str:
     """Return what is added to the id of a model that is served in int8."""
-    return "-int8" if int8 else ""
+    return INT8 if int8 else ""
 
 
 def is_exported(folder: Path) -> bool:
@@ -104,7 +106,7 @@ def export(network: Network, folder: Path, *, int8: bool = False) -> None:
         graph = Path(scratch) / GRAPH
         _export_float32(network, graph)
         if int8:
-            graph = _quantized(graph)
+            graph = quantized(graph, network.tokenizer, network.max_tokens)
         (Path(scratch) / f"{GRAPH}.sha256").write_text(f"{sha256(graph)}  {GRAPH}\n", encoding="ascii")
         network.tokenizer.save(str(Path(scratch) / "tokenizer.json"))
         told = About(network.model_id + suffix(int8=int8), network.max_tokens)
@@ -131,20 +133,3 @@ def _export_float32(network: Network, graph: Path) -> None:
             dynamic_axes={"ids": axes, "mask": axes, "logits": {0: "n"}},
             opset_version=17,
         )
-
-
-def _quantized(graph: Path) -> Path:
-    """Return the int8 form of `graph`: a scale per output channel, and only matrix products, flips fewest labels."""
-    from onnxruntime.quantization import QuantType, quantize_dynamic  # noqa: PLC0415
-
-    out = graph.with_name("int8.onnx")
-    logging.getLogger().addFilter(_no_advice)
-    try:
-        quantize_dynamic(graph, out, weight_type=QuantType.QInt8, per_channel=True, op_types_to_quantize=["MatMul"])
-    finally:
-        logging.getLogger().removeFilter(_no_advice)
-    return out
-
-
-def _no_advice(record: logging.LogRecord) -> bool:
-    return "pre-processing before quantization" not in record.getMessage()

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.metrics import confusion_matrix, f1_score
 
-from models.sentiment import evaluate, evaluation_report, finbert
+from models.sentiment import evaluate, evaluation_report, finbert, onnx_runtime
 from models.sentiment.base import LABELS
 from streams import settings
 from streams.errors import EnvironmentFault, ModelError, SourceError
@@ -131,7 +131,7 @@ def test_the_loader_repeats_what_finbert_answered(shared_data: Path, tmp_path: P
         pytest.skip("FinBERT's weights are not on this machine, so its recorded answers cannot be repeated")
     texts, answers = evaluate.read_finbert_answers(shared_data / evaluate.ANSWERS)
     model = finbert.load(folder, tmp_path)
-    within = 2e-2 if model.model_id.endswith("-int8") else 1e-3
+    within = 2e-2 if model.model_id.endswith(onnx_runtime.INT8) else 1e-3
     np.testing.assert_allclose(model.score_as_is(texts), answers, atol=within)
 
 

@@ -129,7 +129,7 @@ def test_onnx_gives_what_torch_gives(tiny_finbert: Path, cache: Path) -> None:
 def test_an_exported_folder_is_served_as_it_is(tiny_finbert: Path, tmp_path: Path) -> None:
     onnx_runtime.export(finbert_network.network(tiny_finbert), tmp_path / "int8", int8=True)
     model = load(offline(tmp_path, sentiment="finbert", finbert=str(tmp_path / "int8")))
-    assert model.model_id == f"{finbert.model_id(tiny_finbert)}-int8"
+    assert model.model_id == finbert.model_id(tiny_finbert) + onnx_runtime.INT8
     np.testing.assert_allclose(model.score(ORDINARY).sum(axis=1), 1, atol=1e-9)
 
 
