@@ -298,6 +298,30 @@ def parity(
 
 
 app.add_typer(tape_cli.app, name="tape")
+
+
+@verify_app.command()
+def coverage(
+    data: Annotated[list[Path] | None, typer.Option(help="a folder of tick or minute-bar files; may be repeated")] = None,
+    seed: Seed = 1,
+    report: Annotated[Path | None, typer.Option("--json", "--report", help="write the figures here")] = None,
+) -> None:
+    """Count how often intervals hold the price that came, before calibration and after, simulated and on files."""
+    from consumers.forecaster import MODEL  # noqa: PLC0415 - the command line must answer --help at once
+    from deploy.verify import coverage as check  # noqa: PLC0415
+    from models import registry  # noqa: PLC0415
+    from models.forecaster import onnx_model  # noqa: PLC0415
+
+    stored = registry.newest(configured(), MODEL)
+    champion = stored and onnx_model.load(stored.announcement(promoted=True, reason="coverage"))
+    figures = check.run(data or [], seed, champion, lambda name: out.print(f"{name} …"))
+    if report:
+        report.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    out.print(check.as_table(figures))
+    if not figures["holds"]:
+        raise typer.Exit(1)
+
+
 app.add_typer(lake_cli.app, name="lake")
 app.command()(lake_cli.ingest)
 app.command()(evaluate_cli.evaluate)
