@@ -12,7 +12,7 @@ import pytest
 from models.sentiment import evaluate, finbert_network, int8, minilm, onnx_runtime, train_head
 from models.sentiment.scorer import Scorer
 
-MOST_FLIPS = 0.02  # without evening out, each of the texts below but the first has more
+MOST_FLIPS = 0.02  # without evening out: SEntFiN 0.023, PhraseBank all agree 0.019, half agree 0.025
 
 
 @pytest.fixture(scope="module")
