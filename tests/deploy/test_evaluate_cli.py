@@ -12,6 +12,7 @@ import msgspec
 import polars as pl
 import pytest
 
+from models.forecaster.catalog import CATALOG
 from streams import settings
 from streams.settings import Settings
 from tests.models.forecaster.samples import rows
@@ -80,3 +81,8 @@ def test_the_forecast_call_is_timed_against_keras(own: Settings, tmp_path: Path)
     assert found["eager_times"] > 2
     assert found["batch_windows"] == 100
     assert found["batch_ms"] < 100 * found["served_ms"] * 5
+
+
+def test_the_help_names_every_forecaster_of_the_catalogue(own: Settings) -> None:
+    said = tickcast(own, "evaluate", "--help").stdout
+    assert [name for name in CATALOG if name not in said] == []
