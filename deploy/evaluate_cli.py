@@ -93,7 +93,8 @@ def _write(path: Path, text: str) -> None:
 
 
 def _table(figures: dict[str, Any]) -> Table:
-    table = Table(title=f"{figures['windows']:,} unseen forecasts at each horizon")
+    title = f"{figures['windows']:,} unseen forecasts at each horizon"
+    table = Table(title=title, box=None, padding=(0, 1, 0, 0), pad_edge=False)  # fits 80 columns
     for name in ("model", "min", "skill", "DM p", "CRPS bp", "80 %", "95 %", "PT p", "verdict"):
         table.add_column(name, no_wrap=True)
     for name, rows in figures["models"].items():
