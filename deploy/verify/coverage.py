@@ -168,12 +168,10 @@ def holds(figures: Sequence[dict[str, Any]]) -> bool:
 
 
 def as_table(figures: dict[str, Any]) -> Table:
-    """Return the figures for people, in per cent, raw beside calibrated."""
-    shown = Table(
-        "market", "role", "horizon", "matured", *(f"{name} %" for name in INTERVALS), *(f"{name} % raw" for name in INTERVALS)
-    )
-    markets = figures["markets"] | {f"{AFTER_MIN} min after the turn": figures["after_the_turn"]}
+    """Return the figures for people, in per cent, raw ones in brackets."""
+    shown = Table("market", "role", "horizon", "matured", *(f"{name} % (raw)" for name in INTERVALS))
+    markets = figures["markets"] | {f"{AFTER_MIN} min after turn": figures["after_the_turn"]}
     for market, row in ((market, row) for market, found in markets.items() for row in found):
-        shares = [f"{100 * row[f'{kind}_{name}']:.1f}" for kind in ("covered", "raw") for name in INTERVALS]
+        shares = [f"{100 * row[f'covered_{name}']:.1f} ({100 * row[f'raw_{name}']:.1f})" for name in INTERVALS]
         shown.add_row(market, row["role"], row["horizon_min"], f"{row['matured']:,}", *shares)
     return shown
