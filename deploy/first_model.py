@@ -62,12 +62,12 @@ def ingest(settings: Settings) -> int:
     market = Simulated(Market(symbols=settings.symbol_list))
     closer = Closer("simulated-history", settings.partitions)
     records = [record for event in market.history(DAYS, wall_ts_us()) for record in closer.records(event)]
-    sentiment = scored(SentimentHandler(load(settings)), _as_records((r for r in records if r.topic == "headlines"), settings))
+    sentiment = scored(SentimentHandler(load(settings)), as_records((r for r in records if r.topic == "headlines"), settings))
     rows = batch_features(settings, [record for record in records if record.topic == "ticks"], sentiment)
     return lake.write(settings, "features", rows, "simulated-history")
 
 
-def _as_records(records: Iterator[Outgoing], settings: Settings) -> list[Record]:
+def as_records(records: Iterator[Outgoing], settings: Settings) -> list[Record]:
     """Return what a consumer would read had `records` gone through Kafka: partitions and offsets included."""
     offsets: dict[int, int] = defaultdict(int)
     read = []
