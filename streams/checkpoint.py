@@ -32,11 +32,18 @@ def prepare(folder: Path, made_for: Mapping[str, object]) -> None:
             shutil.rmtree(folder)
         folder.mkdir(parents=True, exist_ok=True)
         _check(folder, dict(made_for))
-        (folder / NOTE).write_text(json.dumps(made_for))
+        _write(folder / NOTE, json.dumps(made_for))
     except OSError as error:
         raise EnvironmentFault(
             f"the checkpoint {folder} cannot be written ({error}); mend that and start again: nothing is lost"
         ) from error
+
+
+def _write(path: Path, text: str) -> None:
+    """Write `path` whole or not at all: half a note would be in the way of every start after a kill."""
+    scratch = path.with_suffix(".tmp")
+    scratch.write_text(text)
+    scratch.rename(path)
 
 
 def _check(folder: Path, made_for: dict[str, object]) -> None:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -108,7 +109,8 @@ class Process:
     def kill(self) -> None:
         """Kill the process (-9) with all that it has started, and start it again, as if it had died."""
         if self.handle is not None:
-            os.killpg(self.handle.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it has died of itself
+                os.killpg(self.handle.pid, signal.SIGKILL)
             self.handle.wait()
         self.restarts += 1
         self.start()
