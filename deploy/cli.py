@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from deploy import doctor as doctors
-from deploy import evaluate_cli, lake_cli, models_cli, roles, tailing, tape_cli
+from deploy import evaluate_cli, forecast_cli, lake_cli, models_cli, roles, tailing, tape_cli
 from deploy.local import jars, supervisor
 from deploy.local.processes import STOP_TIMEOUT_S
 from producers import catalog
@@ -323,6 +323,8 @@ def coverage(
         raise typer.Exit(1)
 
 
+verify_app.command()(forecast_cli.controls)
+verify_app.command()(forecast_cli.lookahead)
 app.add_typer(lake_cli.app, name="lake")
 app.command()(lake_cli.ingest)
 app.command()(evaluate_cli.evaluate)
@@ -369,6 +371,9 @@ def _show(figures: dict[str, Any], table: Callable[[dict[str, Any]], Table], rep
     out.print(table(figures))
     if report:
         report.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+
+
+bench_app.command("forecast")(forecast_cli.bench_forecast)
 
 
 @bench_app.command("forecast-call")

@@ -37,7 +37,7 @@ FINDER = "lstm"
 LEVEL_NONE, LEVEL_FOUND = 0.05, 0.01
 SYMBOLS = ("AAPL", "MSFT", "TSLA")
 NEWS_EFFECT = 3.0
-TRADES_PER_MIN = 3.0  # for each symbol
+TRADES_PER_MIN = 2.0  # for each symbol
 NEWS = "news"
 
 
@@ -52,13 +52,13 @@ class Plan:
     epochs: int
 
     @property
-    def fits(self) -> int:
-        """How many walk-forward trials there are."""
-        return self.seeds + 1
+    def steps(self) -> int:
+        """How many pieces of work there are."""
+        return self.seeds + 2
 
 
-FULL = Plan(seeds=20, allowed=3, walk_min=1_300, news_min=4_000, epochs=8)
-QUICK = Plan(seeds=3, allowed=1, walk_min=500, news_min=1_600, epochs=6)
+FULL = Plan(seeds=20, allowed=3, walk_min=2_000, news_min=5_000, epochs=8)
+QUICK = Plan(seeds=3, allowed=1, walk_min=1_000, news_min=2_400, epochs=6)
 
 
 def run(settings: Settings, plan: Plan, tell: Callable[[str], None]) -> dict[str, Any]:

@@ -1,0 +1,198 @@
+"""`tickcast bench forecast`: ticks to forecasts of the LSTM, every process of `tickcast up` running on this machine.
+
+Latencies are differences of the broker's own time stamps: when it had a forecast, less when it had the newest tick behind
+it. They are read from the topic afterwards, so that measuring costs the run nothing. An LSTM answers windows of 50 minutes
+only, so just before the market begins the 50 minutes before it are put onto `features`, of a market of the same laws; what
+is timed are live ticks alone.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import islice
+from typing import Any
+
+import msgspec
+import numpy as np
+import polars as pl
+from kafka import KafkaConsumer, TopicPartition
+from rich.console import Console
+from rich.table import Table
+
+from deploy import up
+from deploy.local import supervisor
+from deploy.local.supervisor import Supervisor
+from deploy.verify import coverage
+from models.forecaster.windows import WINDOW
+from producers.catalog import Choice
+from producers.market import Market, minutes
+from streams import bus
+from streams.clock import MINUTE_US, SECOND_US, minute_start_us, wall_ts_us
+from streams.settings import Settings
+
+Column = np.ndarray[Any, np.dtype[Any]]
+
+P50_MS, P99_MS = 15.0, 80.0
+GROWTH = 1.5  # what the median of the last fifth may be of the first one's; minutes begin and end in all of them
+WARM_UP_S = 90.0  # the past is forecast and scored, and the plan of Spark compiled
+START_WITHIN_S = 8  # of a minute, so that the first tick comes in the minute behind the past
+PAST_TRADES_PER_MIN = 6.0  # for each symbol
+LEVELS = (50, 90, 99)
+FIFTHS = 5
+SIX, MANY = "6 symbols", "500 symbols"
+
+
+@dataclass(frozen=True)
+class Load:
+    """What the system gets: `rate` ticks a second over `symbols`."""
+
+    symbols: tuple[str, ...]
+    rate: float
+
+
+LOADS = {SIX: Load(Settings().symbol_list, 60.0), MANY: Load(tuple(f"S{number:04d}" for number in range(500)), 1_000.0)}
+
+
+def run(settings: Settings, seconds: float, console: Console) -> dict[str, Any]:
+    """Return the figures of both loads, one after the other; `holds` says whether the claims do."""
+    with supervisor.with_broker(settings) as named:
+        loads = {name: _measured(named, load, seconds, console) for name, load in LOADS.items()}
+    six, many = (loads[name]["champion"] for name in (SIX, MANY))
+    quick = six["n"] > 0 and six["p50"] <= P50_MS and six["p99"] <= P99_MS
+    steady = many["n"] > 0 and many["fifths_p50"][-1] <= GROWTH * many["fifths_p50"][0]
+    return {"loads": loads, "quick": quick, "steady": steady, "holds": quick and steady}
+
+
+def _measured(settings: Settings, load: Load, seconds: float, console: Console) -> dict[str, Any]:
+    prefix = f"bench-{datetime.now(UTC):%Y%m%d-%H%M%S}-{len(load.symbols)}."
+    own = msgspec.structs.replace(settings, topic_prefix=prefix, symbols=",".join(load.symbols))
+    begin_us, end_us = _Running(own, load, seconds, console).run()
+    return figures_of(own, begin_us, end_us)
+
+
+class _Running:
+    """Everything, from its start to the end of the measurement."""
+
+    def __init__(self, settings: Settings, load: Load, seconds: float, console: Console) -> None:
+        market = Choice(("simulated", ""), ("simulated", ""), rate=load.rate)
+        arguments = ("--source", "simulated", "--rate", str(load.rate))
+        options = up.Options(market, arguments, headless=True, duration_s=seconds)
+        self._settings, self._load, self._seconds, self._console = settings, load, seconds, console
+        self._supervisor = Supervisor(settings, up.plan(settings, options), console)
+        self._released_us = 0
+
+    def run(self) -> tuple[int, int]:
+        """Return between which times of the wall clock was measured, microseconds; without a market the two are equal."""
+        self._supervisor.install_signals()
+        self._supervisor.run(self._each)
+        begin_us = self._released_us + round(WARM_UP_S * SECOND_US)
+        return begin_us, begin_us + round(self._seconds * SECOND_US)
+
+    def _each(self) -> None:
+        if self._released_us:
+            if wall_ts_us() > self._released_us + (WARM_UP_S + self._seconds) * SECOND_US:
+                self._supervisor.stop()
+        elif self._is_ready() and wall_ts_us() % MINUTE_US < START_WITHIN_S * SECOND_US:
+            self._release()
+
+    def _is_ready(self) -> bool:
+        forecaster = self._supervisor.statuses.of("forecast")
+        return forecaster is not None and bool(forecaster.detail) and self._supervisor.all_ready()
+
+    def _release(self) -> None:
+        self._supervisor.release()
+        remember(self._settings, self._load, minute_start_us(wall_ts_us()))
+        self._released_us = wall_ts_us()
+        sentence = f"{self._load.rate:,.0f} ticks/s of {len(self._load.symbols)} symbols: {WARM_UP_S:.0f} s to warm up,"
+        self._console.print(f"{sentence} then {self._seconds:.0f} s that count", highlight=False)
+
+
+def remember(settings: Settings, load: Load, now_us: int) -> int:
+    """Put the final rows of the 50 minutes before `now_us` onto `features`; return how many."""
+    shift_us = now_us - WINDOW * MINUTE_US
+    rows = coverage.rows(pl.concat(list(_past(load, shift_us))))
+    with closing(bus.producer(settings)) as client:
+        return bus.send_all(client, settings, (bus.outgoing("features", row.symbol, row) for row in rows))
+
+
+def _past(load: Load, shift_us: int) -> Iterator[pl.DataFrame]:
+    """Yield the trades of each minute; each symbol has one at the very beginning, so that no window lacks a minute."""
+    market = Market(symbols=load.symbols, rate=PAST_TRADES_PER_MIN * len(load.symbols) / 60, path="history")
+    first = np.exp(next(minutes(market)).open)
+    yield _trades(load, np.arange(len(first)), np.full(len(first), shift_us), first)
+    for minute in islice(minutes(market), WINDOW):
+        trades = minute.trades()
+        yield _trades(load, trades.who, trades.offset_us + shift_us, trades.price)
+
+
+def _trades(load: Load, who: Column, at_us: Column, price: Column) -> pl.DataFrame:
+    names = np.array(load.symbols)[who]
+    return pl.DataFrame({"event_ts_us": at_us, "symbol": names, "price": price}).with_columns(size=pl.lit(100.0))
+
+
+class _Forecast(msgspec.Struct):
+    """As much of a forecast as is looked at."""
+
+    role: str
+    provisional: bool
+
+
+@dataclass
+class _Seen:
+    """When forecasts of one role were there, and how long after their newest tick, milliseconds."""
+
+    at_ms: list[float] = field(default_factory=list)
+    latency_ms: list[float] = field(default_factory=list)
+
+    def figures(self) -> dict[str, Any]:
+        """Return how many, percentiles, and the median of each fifth of the time; without any only that."""
+        if not self.at_ms:
+            return {"n": 0, "fifths_p50": []}
+        order = np.argsort(self.at_ms, kind="stable")
+        at_ms, latency_ms = np.array(self.at_ms)[order], np.array(self.latency_ms)[order]
+        cuts = np.searchsorted(at_ms, np.linspace(at_ms[0], at_ms[-1], FIFTHS + 1)[1:-1])
+        fifths = [round(float(np.median(part)), 1) for part in np.split(latency_ms, cuts) if len(part)]
+        levels = {f"p{level}": round(float(np.percentile(latency_ms, level)), 1) for level in LEVELS}
+        return {"n": len(at_ms)} | levels | {"fifths_p50": fifths}
+
+
+def figures_of(settings: Settings, begin_us: int, end_us: int) -> dict[str, Any]:
+    """Return by role, and for the champion by whether they are provisional, how long forecasts took in a span of time."""
+    seen: defaultdict[str, _Seen] = defaultdict(_Seen)
+    decoder = msgspec.json.Decoder(_Forecast)
+    for record in _between(settings, begin_us, end_us):
+        if ingest := record.header(bus.INGEST_HEADER):
+            forecast = decoder.decode(record.value or b"")
+            kind = "provisional" if forecast.provisional else "final"
+            for name in (forecast.role, f"{forecast.role}, {kind}"):
+                seen[name].at_ms.append(record.timestamp_ms)
+                seen[name].latency_ms.append(record.timestamp_ms - int(ingest) / 1_000)
+    return {name: seen[name].figures() for name in sorted({"champion", *seen})}
+
+
+def _between(settings: Settings, begin_us: int, end_us: int) -> Iterator[bus.Record]:
+    with closing(bus.consumer(settings)) as client:
+        places = bus.partitions_of(client, settings, "forecasts")
+        start, end = (_offsets(client, places, at_us) for at_us in (begin_us, end_us))
+        yield from bus.read_between(client, settings, start, end)
+
+
+def _offsets(client: KafkaConsumer, places: list[TopicPartition], at_us: int) -> dict[TopicPartition, int]:
+    """Return the first offset of each place from a time of the broker's clock on."""
+    ends, found = client.end_offsets(places), client.offsets_for_times(dict.fromkeys(places, at_us // 1_000))
+    return {place: found[place].offset if found.get(place) else ends[place] for place in places}
+
+
+def as_table(figures: dict[str, Any]) -> Table:
+    """Return the figures for people."""
+    shown = Table("load", "forecasts of", "n", *(f"p{level} ms" for level in LEVELS), "p50 of each fifth")
+    for load, kinds in figures["loads"].items():
+        for kind, row in kinds.items():
+            levels = [f"{row[f'p{level}']:.1f}" if row["n"] else "-" for level in LEVELS]
+            shown.add_row(load, kind, f"{row['n']:,}", *levels, " ".join(map(str, row["fifths_p50"])))
+    shown.caption = f"claims: champion p50 <= {P50_MS:.0f}, p99 <= {P99_MS:.0f} ms; last fifth <= {GROWTH} of the first"
+    return shown

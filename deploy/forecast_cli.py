@@ -1,0 +1,81 @@
+"""`tickcast verify controls`, `tickcast verify lookahead` and `tickcast bench forecast`: what is claimed of the forecasts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from streams import settings
+from streams.errors import EnvironmentFault
+
+out = Console()
+Report = Annotated[Path | None, typer.Option("--json", "--report", help="write the figures here")]
+
+
+def controls(
+    quick: Annotated[bool, typer.Option(help="3 random walks instead of 20, and shorter ones")] = False,
+    report: Report = None,
+) -> None:
+    """Train on simulated random walks, where no model may show skill, and on a market with news, where the LSTM must."""
+    from deploy.verify import controls as check  # noqa: PLC0415 - the command line must answer --help at once
+
+    plan = check.QUICK if quick else check.FULL
+    with _telling(plan.steps) as tell:
+        figures = check.run(settings.load(), plan, tell)
+    _show(figures, check.as_table(figures), report)
+
+
+def lookahead(
+    quick: Annotated[bool, typer.Option(help="2 times instead of 6, and no network is trained")] = False,
+    seed: Annotated[int, typer.Option(help="of the market, and of which times are tried")] = 1,
+    report: Report = None,
+) -> None:
+    """Change everything after random times, and demand that nothing changes that was known before, from features to scores."""
+    from deploy.verify import lookahead as check  # noqa: PLC0415 - the command line must answer --help at once
+
+    plan = check.QUICK if quick else check.FULL
+    with _telling(plan.steps) as tell:
+        figures = check.run(settings.load(), plan, seed, tell)
+    _show(figures, check.as_table(figures), report)
+
+
+def bench_forecast(
+    seconds: Annotated[float, typer.Option(min=10, help="how long each of the two loads is measured")] = 120.0,
+    report: Report = None,
+) -> None:
+    """Time ticks on their way to the LSTM's forecasts, everything running: 60 ticks/s of 6 symbols, then 1,000 of 500."""
+    from deploy import bench_forecast as bench  # noqa: PLC0415 - the command line must answer --help at once
+
+    figures = bench.run(settings.load(), seconds, out)
+    _show(figures, bench.as_table(figures), report)
+
+
+@contextmanager
+def _telling(total: int) -> Iterator[Callable[[str], None]]:
+    """Show a progress bar; each call of what is yielded begins the next of `total` pieces of work."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("", total=total)
+        begun = iter(range(total))
+        yield lambda what: progress.update(task, description=what, completed=next(begun))
+
+
+def _show(figures: dict[str, Any], table: Table, report: Path | None) -> None:
+    """Print and write the figures; exit 1 where the claim does not hold."""
+    if report is not None:
+        try:
+            report.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise EnvironmentFault(f"{report} cannot be written: {error}") from error
+    out.print(table)
+    out.print("the claim holds" if figures["holds"] else "the claim DOES NOT hold")
+    if not figures["holds"]:
+        raise typer.Exit(1)
