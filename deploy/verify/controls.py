@@ -36,9 +36,10 @@ MODELS = ("linear", "lstm")  # of the catalogue those that expect anything but t
 FINDER = "lstm"
 LEVEL_NONE, LEVEL_FOUND = 0.05, 0.01
 SYMBOLS = ("AAPL", "MSFT", "TSLA")
+NEWS_SYMBOLS = (*SYMBOLS, "GOOGL", "AMZN", "META")
 NEWS_EFFECT = 3.0
 TRADES_PER_MIN = 2.0  # for each symbol
-NEWS = "news"
+NEWS, NEWS_SEED = "news", 1
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,8 @@ class Plan:
         return self.seeds + 2
 
 
-FULL = Plan(seeds=20, allowed=3, walk_min=2_000, news_min=5_000, epochs=8)
-QUICK = Plan(seeds=3, allowed=1, walk_min=1_000, news_min=2_400, epochs=6)
+FULL = Plan(seeds=20, allowed=3, walk_min=2_000, news_min=8_000, epochs=8)
+QUICK = Plan(seeds=3, allowed=1, walk_min=1_000, news_min=4_000, epochs=8)
 
 
 def run(settings: Settings, plan: Plan, tell: Callable[[str], None]) -> dict[str, Any]:
@@ -71,17 +72,18 @@ def run(settings: Settings, plan: Plan, tell: Callable[[str], None]) -> dict[str
 
 def rows(settings: Settings, plan: Plan) -> dict[str, pl.DataFrame]:
     """Return the feature rows of every market of `plan`, by its name."""
-    walks = {name: markets.events(_market(seed, random_walk=True), plan.walk_min) for seed, name in _walks(plan)}
-    return markets.rows(settings, walks | {NEWS: markets.events(_market(1, random_walk=False), plan.news_min)})
+    walks = {name: markets.events(_market(SYMBOLS, seed, random_walk=True), plan.walk_min) for seed, name in _walks(plan)}
+    news = markets.events(_market(NEWS_SYMBOLS, NEWS_SEED, random_walk=False), plan.news_min)
+    return markets.rows(settings, walks | {NEWS: news})
 
 
 def _walks(plan: Plan) -> Iterator[tuple[int, str]]:
     return ((seed, f"walk{seed}") for seed in range(1, plan.seeds + 1))
 
 
-def _market(seed: int, *, random_walk: bool) -> Market:
-    rate = TRADES_PER_MIN * len(SYMBOLS) / 60
-    return Market(symbols=SYMBOLS, seed=seed, rate=rate, random_walk=random_walk, news_effect=NEWS_EFFECT)
+def _market(symbols: tuple[str, ...], seed: int, *, random_walk: bool) -> Market:
+    rate = TRADES_PER_MIN * len(symbols) / 60
+    return Market(symbols=symbols, seed=seed, rate=rate, random_walk=random_walk, news_effect=NEWS_EFFECT)
 
 
 def judged(found: Mapping[str, pl.DataFrame], plan: Plan, tell: Callable[[str], None]) -> dict[str, Any]:
@@ -91,7 +93,7 @@ def judged(found: Mapping[str, pl.DataFrame], plan: Plan, tell: Callable[[str], 
         tell(f"random walk {seed} of {plan.seeds}")
         walks.append({"seed": seed} | tried(found[name], seed, plan.epochs, MODELS))
     tell("the market with news")
-    news = tried(found[NEWS], 1, plan.epochs, (FINDER,))[FINDER]
+    news = tried(found[NEWS], NEWS_SEED, plan.epochs, (FINDER,))[FINDER]
     significant = {name: sum(walk[name]["p_better"] < LEVEL_NONE for walk in walks) for name in MODELS}
     none, some = max(significant.values()) <= plan.allowed, news["p_better"] < LEVEL_FOUND
     return {
