@@ -9,7 +9,7 @@ from itertools import islice
 import msgspec
 
 from streams.clock import MINUTE_US
-from streams.messages import Features, Forecast, Role, Score
+from streams.messages import Features, Forecast, Role, Score, Verdict
 
 MAX_SYMBOLS = 1_000
 MAX_BARS = 400  # a US session has 390 minutes
@@ -33,13 +33,15 @@ class Bar(msgspec.Struct, frozen=True):
 
 
 class Skill(msgspec.Struct, frozen=True):
-    """How one model did at one horizon. `covered`: interval, as in '80', to [held, of how many]."""
+    """How one model did at one horizon. `covered`: interval, as in '80', to [held, of how many]; the rest: of the newest score."""
 
     horizon_min: int
     model_id: str
     role: Role
     rolling_skill: float | None
     rolling_n: int
+    dm_p_value: float | None
+    verdict: Verdict
     covered: dict[str, tuple[int, int]]
 
 
@@ -91,7 +93,16 @@ class _Record:
     def skill(self) -> Skill:
         latest = self._latest
         assert latest is not None  # noqa: S101 - a record exists from its first score on
-        return Skill(latest.horizon_min, latest.model_id, latest.role, latest.rolling_skill, latest.rolling_n, self._coverage())
+        return Skill(
+            horizon_min=latest.horizon_min,
+            model_id=latest.model_id,
+            role=latest.role,
+            rolling_skill=latest.rolling_skill,
+            rolling_n=latest.rolling_n,
+            dm_p_value=latest.dm_p_value,
+            verdict=latest.verdict,
+            covered=self._coverage(),
+        )
 
     def _coverage(self) -> dict[str, tuple[int, int]]:
         counts: dict[str, tuple[int, int]] = {}

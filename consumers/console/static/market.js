@@ -220,13 +220,13 @@ function summary(name, n_bars, forecast) {
   return `${forecast.provisional ? "Provisional" : "Final"} forecast of ${format.price(forecast.mean)} at ${format.hourMinute(forecast.target_ts_us)} UTC${range}; chance of a rise ${Math.round(forecast.prob_up * 100)} %.`;
 }
 
-/** What the scores say, in words. There is no test of significance yet, so nothing here may claim an edge. @param {Skill | undefined} skill @param {boolean} hasForecast @param {number} horizon @returns {[string, string]} */
+/** What the scores say, in words: the scorer's own verdict, of a Diebold-Mariano test at 5 %. @param {Skill | undefined} skill @param {boolean} hasForecast @param {number} horizon @returns {[string, string]} */
 function verdict(skill, hasForecast, horizon) {
   if (!skill) return ["No verdict yet", hasForecast ? `The first forecasts mature ${horizon} min after they are made.` : "No forecast yet: the first bars are still forming."];
   const figures = skill.rolling_skill === null ? `${skill.rolling_n} scores` : `skill ${format.signedPercent(skill.rolling_skill, 1)} against the random walk over ${format.count(skill.rolling_n)} scores`;
-  if (skill.rolling_skill === null || skill.rolling_n < ENOUGH) return ["Too few scores to say", `${figures}; ${ENOUGH} are wanted.`];
-  if (skill.rolling_skill < 0) return ["Worse than naive so far", `${figures}; not tested for significance yet.`];
-  return ["No demonstrated edge", `${figures}; no test yet.`];
+  if (skill.verdict === "" || skill.rolling_n < ENOUGH) return ["Too few scores to say", `${figures}; ${ENOUGH} are wanted.`];
+  const tested = skill.dm_p_value === null ? "" : `; Diebold–Mariano p = ${skill.dm_p_value < 0.001 ? "below 0.001" : skill.dm_p_value.toFixed(3)}`;
+  return [skill.verdict[0].toUpperCase() + skill.verdict.slice(1), `${figures}${tested}.`];
 }
 
 /** @param {Skill} skill @returns {Node[]} each interval's coverage as a bar with its nominal mark */

@@ -2,7 +2,7 @@
 
 /** @typedef {{minute_ts_us: number, open: number, high: number, low: number, close: number, volume: number, revision: number, final: boolean}} Bar */
 /** @typedef {{symbol: string, as_of_ts_us: number, horizon_min: number, target_ts_us: number, last_price: number, mean: number, quantiles: Record<string, number>, prob_up: number, model_id: string, role: string, provisional: boolean}} Forecast */
-/** @typedef {{horizon_min: number, model_id: string, role: string, rolling_skill: number | null, rolling_n: number, covered: Record<string, [number, number]>}} Skill */
+/** @typedef {{horizon_min: number, model_id: string, role: string, rolling_skill: number | null, rolling_n: number, dm_p_value: number | null, verdict: string, covered: Record<string, [number, number]>}} Skill */
 /** @typedef {{symbol: string, price: number | null, price_ts_us: number, change: number | null, spark: number[], bars: Map<number, Bar>, forecasts: Map<string, Forecast>, skills: Map<string, Skill>, historyAsked: boolean, historyComplete: boolean}} SymbolState */
 /** @typedef {{id: string, event_ts_us: number, text: string, source: string, url: string, symbols: string[], scores: {symbol: string, score: number, p_positive: number, p_negative: number, p_neutral: number, model_id: string}[]}} Headline */
 /** @typedef {{connected: boolean, received_ms: number, now_us: number, caught_up: boolean, clock_ts_us: number, mode: string, source: string, symbols: Map<string, SymbolState>, headlines: Map<string, Headline>, health: any}} State */

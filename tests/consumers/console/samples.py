@@ -93,6 +93,8 @@ def score(minute: int, *, symbol: str = "AAPL", held: bool = True, rolling_skill
         covered={"50": held and minute % 2 == 0, "80": held, "95": True},
         rolling_skill=rolling_skill,
         rolling_n=rolling_n,
+        dm_p_value=0.31,
+        verdict="no demonstrated edge",
     )
 
 
