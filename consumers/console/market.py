@@ -33,7 +33,7 @@ class Bar(msgspec.Struct, frozen=True):
 
 
 class Skill(msgspec.Struct, frozen=True):
-    """How one model did at one horizon. `covered`: interval, as in '80', to [held, of how many]; the rest: of the newest score."""
+    """How one model did at one horizon. `covered`: interval, as in '80', to [held, of how many]; the rest of the newest score."""
 
     horizon_min: int
     model_id: str

@@ -225,7 +225,7 @@ function verdict(skill, hasForecast, horizon) {
   if (!skill) return ["No verdict yet", hasForecast ? `The first forecasts mature ${horizon} min after they are made.` : "No forecast yet: the first bars are still forming."];
   const figures = skill.rolling_skill === null ? `${skill.rolling_n} scores` : `skill ${format.signedPercent(skill.rolling_skill, 1)} against the random walk over ${format.count(skill.rolling_n)} scores`;
   if (skill.verdict === "" || skill.rolling_n < ENOUGH) return ["Too few scores to say", `${figures}; ${ENOUGH} are wanted.`];
-  const tested = skill.dm_p_value === null ? "" : `; Diebold–Mariano p = ${skill.dm_p_value < 0.001 ? "below 0.001" : skill.dm_p_value.toFixed(3)}`;
+  const tested = skill.dm_p_value === null ? "" : `; Diebold-Mariano p = ${skill.dm_p_value < 0.001 ? "below 0.001" : skill.dm_p_value.toFixed(3)}`;
   return [skill.verdict[0].toUpperCase() + skill.verdict.slice(1), `${figures}${tested}.`];
 }
 

@@ -100,7 +100,7 @@ def test_prices_forecasts_headlines_and_health_appear_as_they_are_produced(
         row.click()
         expect(page.locator("#chart-summary")).to_contain_text("Final forecast")
         expect(page.locator("#verdict-words")).to_have_text("No demonstrated edge")
-        figures = "skill +0.3 % against the random walk over 240 scores; Diebold–Mariano p = 0.310."
+        figures = "skill +0.3 % against the random walk over 240 scores; Diebold-Mariano p = 0.310."
         expect(page.locator("#verdict-why")).to_have_text(figures)
         expect(page.locator("#mode")).to_have_text("SIMULATED")
         expect(page.locator("#roles tbody tr")).to_have_count(7)
