@@ -9,7 +9,7 @@ is timed are live ticks alone.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -31,6 +31,7 @@ from models.forecaster.windows import WINDOW
 from producers.catalog import Choice
 from producers.market import Market, minutes
 from streams import bus
+from streams.bus import Record
 from streams.clock import MINUTE_US, SECOND_US, minute_start_us, wall_ts_us
 from streams.settings import Settings
 
@@ -61,6 +62,11 @@ def run(settings: Settings, seconds: float, console: Console) -> dict[str, Any]:
     """Return the figures of both loads, one after the other; `holds` says whether the claims do."""
     with supervisor.with_broker(settings) as named:
         loads = {name: _measured(named, load, seconds, console) for name, load in LOADS.items()}
+    return claims(loads)
+
+
+def claims(loads: dict[str, Any]) -> dict[str, Any]:
+    """Return the figures with what holds of the claims."""
     six, many = (loads[name]["champion"] for name in (SIX, MANY))
     quick = six["n"] > 0 and six["p50"] <= P50_MS and six["p99"] <= P99_MS
     steady = many["n"] > 0 and many["fifths_p50"][-1] <= GROWTH * many["fifths_p50"][0]
@@ -71,7 +77,7 @@ def _measured(settings: Settings, load: Load, seconds: float, console: Console) 
     prefix = f"bench-{datetime.now(UTC):%Y%m%d-%H%M%S}-{len(load.symbols)}."
     own = msgspec.structs.replace(settings, topic_prefix=prefix, symbols=",".join(load.symbols))
     begin_us, end_us = _Running(own, load, seconds, console).run()
-    return figures_of(own, begin_us, end_us)
+    return figures_of(between(own, begin_us, end_us))
 
 
 class _Running:
@@ -160,11 +166,11 @@ class _Seen:
         return {"n": len(at_ms)} | levels | {"fifths_p50": fifths}
 
 
-def figures_of(settings: Settings, begin_us: int, end_us: int) -> dict[str, Any]:
-    """Return by role, and for the champion by whether they are provisional, how long forecasts took in a span of time."""
+def figures_of(records: Iterable[Record]) -> dict[str, Any]:
+    """Return how long the forecasts `records` took, by role, and within each by whether they are provisional."""
     seen: defaultdict[str, _Seen] = defaultdict(_Seen)
     decoder = msgspec.json.Decoder(_Forecast)
-    for record in _between(settings, begin_us, end_us):
+    for record in records:
         if ingest := record.header(bus.INGEST_HEADER):
             forecast = decoder.decode(record.value or b"")
             kind = "provisional" if forecast.provisional else "final"
@@ -174,7 +180,8 @@ def figures_of(settings: Settings, begin_us: int, end_us: int) -> dict[str, Any]
     return {name: seen[name].figures() for name in sorted({"champion", *seen})}
 
 
-def _between(settings: Settings, begin_us: int, end_us: int) -> Iterator[bus.Record]:
+def between(settings: Settings, begin_us: int, end_us: int) -> Iterator[Record]:
+    """Yield what came to `forecasts` in a span of the broker's time."""
     with closing(bus.consumer(settings)) as client:
         places = bus.partitions_of(client, settings, "forecasts")
         start, end = (_offsets(client, places, at_us) for at_us in (begin_us, end_us))
