@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from streams.errors import EnvironmentFault
 
 NOTE = "made_for.json"
+PROBE_BYTES = 4 * 2**20
 
 
 def prepare(folder: Path, made_for: Mapping[str, object]) -> None:
@@ -55,6 +57,19 @@ def _check(folder: Path, made_for: dict[str, object]) -> None:
             f"the checkpoint {folder} cannot be gone on from: {was}; set it back, "
             "or remove that folder, and the engine computes everything again from the beginning of the topics"
         )
+
+
+def unwritable(folder: Path) -> str:
+    """Return why a file of the size of a state's part cannot be written to `folder` now; empty where it can."""
+    probe = folder / ".probe"
+    try:
+        probe.write_bytes(bytes(PROBE_BYTES))
+    except OSError as error:
+        return error.strerror or str(error)
+    finally:
+        with suppress(OSError):
+            probe.unlink(missing_ok=True)
+    return ""
 
 
 def last_commit(folder: Path) -> int | None:

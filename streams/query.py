@@ -12,7 +12,7 @@ from pathlib import Path
 from pyspark.sql import SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
 
-from streams import bus, spark
+from streams import bus, checkpoint, spark
 from streams.errors import EnvironmentFault, TickcastError
 from streams.messages import State
 from streams.settings import Settings
@@ -20,7 +20,6 @@ from streams.settings import Settings
 STATUS_INTERVAL_S = 1.0
 BATCH_FAILED = re.compile(r"^[\w.]+\.BatchFailed: (.+)$", re.MULTILINE)  # an exception from Python, as Spark quotes it
 DISK = re.compile(r"(No space left on device|Permission denied|Read-only file system|File too large|Disk quota exceeded)")
-FROM_OUTSIDE = re.compile(f"{BATCH_FAILED.pattern}|{DISK.pattern}", re.MULTILINE)
 
 
 class BatchFailed(TickcastError):
@@ -49,29 +48,34 @@ def run(  # noqa: PLR0913 - a process is its name, its query, and what Spark nee
     bus.ensure_topics(settings)
     status = bus.StatusReporter(settings, role)
     status.say("starting")
-    session = spark.session(settings, slots, jars, options)
+    session = spark.session(settings, slots, jars, options, settings.spark_master)
     query = start(session, settings)
     while query.isActive and not stop.wait(STATUS_INTERVAL_S):
         if again(query):
             query.stop()
             query = start(session, settings)
         status.say(_state(query), query.name or "", read_so_far(query, settings))
-    failure = None if stop.is_set() else query.exception()
+    failed = None if stop.is_set() else query.exception()
+    failure = failed and _explained(failed, settings)
     query.stop()
     session.stop()
-    status.say("failed" if failure else "done", _reason(failure) if failure else "")
+    status.say("failed" if failure else "done", str(failure or "").split("\n")[0])
     status.flush()
     if failure is not None:
-        raise EnvironmentFault(_reason(failure)) if FROM_OUTSIDE.search(str(failure)) else failure
+        raise failure
 
 
-def _reason(failure: Exception) -> str:
-    """Return why a query failed, in one line: what the work on a batch said, else the disk's fault, else Spark's first line."""
+def _explained(failure: Exception, settings: Settings) -> Exception:
+    """Return why a query failed: what the work on a batch said, else that the disk is at fault, else `failure` itself."""
     if said := BATCH_FAILED.search(str(failure)):
-        return said[1]
-    if disk := DISK.search(str(failure)):
-        return f"the checkpoint cannot be written ({disk[1]}); mend that, and it goes on from the last one: nothing is lost"
-    return str(failure).split("\n")[0]
+        return EnvironmentFault(said[1])
+    # a task that cannot write breaks the connections of the others, and Spark may tell of one of those instead
+    disk = DISK.search(str(failure))
+    if why := disk[1] if disk else checkpoint.unwritable(settings.state / "checkpoints"):
+        return EnvironmentFault(
+            f"the checkpoint cannot be written ({why}); mend that, and it goes on from the last one: nothing is lost"
+        )
+    return failure
 
 
 def _state(query: StreamingQuery) -> State:

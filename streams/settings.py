@@ -41,6 +41,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     archive: Annotated[str, Meta(description="lake that is written; empty: HOME/lake, of a namespace its own")] = ""
     engine: Annotated[Engine, Meta(description="how Spark runs the features; auto: realtime unless far behind")] = "auto"
     checkpoint_s: Annotated[int, Meta(ge=5, le=3600, description="seconds between the checkpoints of real time")] = 300
+    spark_master: Annotated[
+        str, Meta(description="Spark cluster of engine and archive, as in spark://host:7077; empty: none")
+    ] = ""
     closings: Annotated[bool, Meta(description="whether producers send closings; 0: none does, no row is final (slower)")] = True
     lateness_min: Annotated[int, Meta(ge=0, le=15, description="how late a tick may be and still revise")] = 10
     future_s: Annotated[int, Meta(ge=0, le=60, description="how far a tick may be ahead of its clock")] = 5

@@ -13,6 +13,8 @@ from streams.settings import Settings
 
 # RocksDB and format 2 from the first start in both engines: only then can one checkpoint change engines.
 STATE = {
+    # counting rows costs one more look-up of each key; nobody reads the count
+    "spark.sql.streaming.stateStore.rocksdb.trackTotalNumberOfRows": "false",
     "spark.sql.streaming.stateStore.providerClass": "org.apache.spark.sql.execution.streaming.state.RocksDBStateStoreProvider",
     "spark.sql.streaming.stateStore.checkpointFormatVersion": "2",
     "spark.sql.streaming.stateStore.rocksdb.changelogCheckpointing.enabled": "true",
@@ -21,18 +23,19 @@ QUIET = {
     "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={Path(__file__).with_name('log4j2.properties')}",
     "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",
-    "spark.driver.host": "127.0.0.1",
-    "spark.driver.bindAddress": "127.0.0.1",
     "spark.sql.session.timeZone": "UTC",
 }
 
 
-def session(settings: Settings, slots: int, jars: list[Path], options: Mapping[str, str]) -> SparkSession:
-    """Return a local session with `slots` task slots and the Kafka connector on its class path."""
-    os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+LOOPBACK = {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
+
+
+def session(settings: Settings, slots: int, jars: list[Path], options: Mapping[str, str], master: str = "") -> SparkSession:
+    """Return a session with `slots` task slots, in this process or on the cluster `master`, with the Kafka connector's `jars`."""
     merged = (
         STATE
         | QUIET
+        | _place(slots, master)
         | {
             "spark.jars": ",".join(str(jar) for jar in jars),
             "spark.sql.shuffle.partitions": str(settings.partitions),
@@ -40,13 +43,25 @@ def session(settings: Settings, slots: int, jars: list[Path], options: Mapping[s
         }
         | dict(options)
     )
-    builder = SparkSession.builder.master(f"local[{slots}]")
+    builder = SparkSession.builder
     for name, value in merged.items():
         builder = builder.config(name, value)
     spark = builder.getOrCreate()
     spark.sparkContext.setLogLevel("ERROR")
     logging.getLogger("DataFrameQueryContextLogger").disabled = True  # it repeats each exception as a page of JSON
     return spark
+
+
+def _place(slots: int, master: str) -> dict[str, str]:
+    """Return the options that say where tasks run."""
+    if not master:
+        os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+        return {"spark.master": f"local[{slots}]"} | LOOPBACK
+    # Real-time mode refuses to begin while a slot is missing, and executors take seconds to come up.
+    wait = {"minRegisteredResourcesRatio": "1.0", "maxRegisteredResourcesWaitingTime": "60s"}
+    return {"spark.master": master, "spark.cores.max": str(slots)} | {
+        f"spark.scheduler.{key}": value for key, value in wait.items()
+    }
 
 
 def topic_stream(spark: SparkSession, settings: Settings, *topics: str, largest_batch: int | None = None) -> DataFrame:
