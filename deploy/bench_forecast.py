@@ -23,6 +23,7 @@ from kafka import KafkaConsumer, TopicPartition
 from rich.console import Console
 from rich.table import Table
 
+from consumers.forecaster import ForecastHandler
 from deploy import up
 from deploy.local import supervisor
 from deploy.local.supervisor import Supervisor
@@ -39,7 +40,8 @@ Column = np.ndarray[Any, np.dtype[Any]]
 
 P50_MS, P99_MS = 15.0, 80.0
 GROWTH = 1.5  # what the median of the last fifth may be of the first one's; minutes begin and end in all of them
-WARM_UP_S = 90.0  # the past is forecast and scored, and the plan of Spark compiled
+WARM_UP_S = 60.0  # after the forecaster has read the past: the plan of Spark is compiled, the past scored
+PAST_TIMEOUT_S = 240.0  # for the forecaster to read the past; after that it is measured as it is
 START_WITHIN_S = 8  # of a minute, so that the first tick comes in the minute behind the past
 PAST_TRADES_PER_MIN = 6.0  # for each symbol
 LEVELS = (50, 90, 99)
@@ -89,20 +91,24 @@ class _Running:
         options = up.Options(market, arguments, headless=True, duration_s=seconds)
         self._settings, self._load, self._seconds, self._console = settings, load, seconds, console
         self._supervisor = Supervisor(settings, up.plan(settings, options), console)
-        self._released_us = 0
+        self._released_us = self._begin_us = 0
+        self._past: dict[TopicPartition, int] = {}
 
     def run(self) -> tuple[int, int]:
-        """Return between which times of the wall clock was measured, microseconds; without a market the two are equal."""
+        """Return between which times of the wall clock was measured, microseconds."""
         self._supervisor.install_signals()
         self._supervisor.run(self._each)
-        begin_us = self._released_us + round(WARM_UP_S * SECOND_US)
-        return begin_us, begin_us + round(self._seconds * SECOND_US)
+        return self._begin_us, self._begin_us + round(self._seconds * SECOND_US)
 
     def _each(self) -> None:
-        if self._released_us:
-            if wall_ts_us() > self._released_us + (WARM_UP_S + self._seconds) * SECOND_US:
+        now_us = wall_ts_us()
+        if self._begin_us:
+            if now_us > self._begin_us + self._seconds * SECOND_US:
                 self._supervisor.stop()
-        elif self._is_ready() and wall_ts_us() % MINUTE_US < START_WITHIN_S * SECOND_US:
+        elif self._released_us:
+            if has_read(self._settings, self._past) or now_us > self._released_us + PAST_TIMEOUT_S * SECOND_US:
+                self._begin_us = now_us + round(WARM_UP_S * SECOND_US)
+        elif self._is_ready() and now_us % MINUTE_US < START_WITHIN_S * SECOND_US:
             self._release()
 
     def _is_ready(self) -> bool:
@@ -110,19 +116,29 @@ class _Running:
         return forecaster is not None and bool(forecaster.detail) and self._supervisor.all_ready()
 
     def _release(self) -> None:
+        """Begin the market, and put the past before its first minute."""
         self._supervisor.release()
-        remember(self._settings, self._load, minute_start_us(wall_ts_us()))
+        self._past = remember(self._settings, self._load, minute_start_us(wall_ts_us()))
         self._released_us = wall_ts_us()
-        sentence = f"{self._load.rate:,.0f} ticks/s of {len(self._load.symbols)} symbols: {WARM_UP_S:.0f} s to warm up,"
+        sentence = f"{self._load.rate:,.0f} ticks/s of {len(self._load.symbols)} symbols: warming up,"
         self._console.print(f"{sentence} then {self._seconds:.0f} s that count", highlight=False)
 
 
-def remember(settings: Settings, load: Load, now_us: int) -> int:
-    """Put the final rows of the 50 minutes before `now_us` onto `features`; return how many."""
+def remember(settings: Settings, load: Load, now_us: int) -> dict[TopicPartition, int]:
+    """Put the final rows of the 50 minutes before `now_us` onto `features`; return its ends behind them."""
     shift_us = now_us - WINDOW * MINUTE_US
     rows = coverage.rows(pl.concat(list(_past(load, shift_us))))
     with closing(bus.producer(settings)) as client:
-        return bus.send_all(client, settings, (bus.outgoing("features", row.symbol, row) for row in rows))
+        bus.send_all(client, settings, (bus.outgoing("features", row.symbol, row) for row in rows))
+    with closing(bus.consumer(settings)) as reader:
+        ends: dict[TopicPartition, int] = reader.end_offsets(bus.partitions_of(reader, settings, "features"))
+    return ends
+
+
+def has_read(settings: Settings, ends: dict[TopicPartition, int]) -> bool:
+    """Return whether the forecaster has committed what is before `ends`."""
+    with closing(bus.consumer(settings, group_id=settings.topic(ForecastHandler.name))) as client:
+        return all((client.committed(place) or 0) >= end for place, end in ends.items())
 
 
 def _past(load: Load, shift_us: int) -> Iterator[pl.DataFrame]:

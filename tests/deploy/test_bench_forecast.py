@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import Any
 
 import pytest
+from kafka import OffsetAndMetadata
 from msgspec.structs import replace
 
 from consumers.history import SymbolHistory
@@ -25,7 +27,9 @@ NOW_US = START_US + 1_000 * MINUTE_US
 
 def test_a_window_is_full_with_the_first_live_minute(config: Settings) -> None:
     load = Load(("AAPL", "TSLA", "S0007"), 3.0)
-    bench_forecast.remember(config, load, NOW_US)
+    ends = bench_forecast.remember(config, load, NOW_US)
+    assert sum(ends.values()) == len(load.symbols) * WINDOW
+    assert not bench_forecast.has_read(config, ends)
     histories = {symbol: SymbolHistory() for symbol in load.symbols}
     for record in bus.read_all(config, "features"):
         row = codec.decode(Features, record.value)
@@ -35,6 +39,15 @@ def test_a_window_is_full_with_the_first_live_minute(config: Settings) -> None:
         assert history.draft(first)
         assert len(history.window(NOW_US, drafts=True)) == WINDOW
         assert len(history.window(NOW_US - MINUTE_US)) == WINDOW
+
+
+def test_the_past_is_read_once_the_forecaster_has_committed_it(config: Settings) -> None:
+    ends = bench_forecast.remember(config, Load(("AAPL",), 1.0), NOW_US)
+    with closing(bus.consumer(config, group_id=config.topic("forecast"))) as client:
+        client.assign(list(ends))
+        client.commit({place: OffsetAndMetadata(end, "", -1) for place, end in ends.items()})
+    assert bench_forecast.has_read(config, ends)
+    assert not bench_forecast.has_read(config, {place: end + 1 for place, end in ends.items()})
 
 
 def record(at_us: int, latency_us: int, **changes: Any) -> Record:
