@@ -90,6 +90,8 @@ def test_without_forecasts_no_claim_holds() -> None:
         "slow": ({"a": some | {"p50": 16.0}, "b": some}, False),
         "slow at times": ({"a": some | {"p99": 81.0}, "b": some}, False),
         "growing": ({"a": some, "b": some | {"fifths_p50": [9.0, 14.0]}}, False),
+        "behind": ({"a": some, "b": some | {"fifths_p50": [9_000.0, 9_900.0]}}, False),
+        "nothing at all": ({"a": some, "b": {"n": 0, "fifths_p50": []}}, False),
         "nothing": ({"a": {"n": 0, "fifths_p50": []}, "b": some}, False),
     }
     for name, (loads, holds) in claims.items():
