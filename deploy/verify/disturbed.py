@@ -1,9 +1,12 @@
-"""A tape as an unreliable feed would bring it: out of order, repeated, late. Deterministic under its seed."""
+"""A tape as an unreliable feed would bring it: out of order, repeated, late; cut short; with something done on the way.
+
+Deterministic under its seed.
+"""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from producers.base import Event, SessionEnd, Source, Trade
@@ -77,3 +80,54 @@ class Disturbed:
 
 def _place(arrival: tuple[int, int, Event]) -> tuple[int, int]:
     return arrival[:2]
+
+
+class Limited:
+    """The first `n` trades of a tape and the stories up to there, for a quick look."""
+
+    live = False
+
+    def __init__(self, tape: Source, n: int) -> None:
+        self.name = f"{tape.name}-{n}"
+        self._tape = tape
+        self._n = n
+
+    def events(self, resume_after: int = -1) -> Iterator[Event]:
+        """Yield the events, and a session end where the tape is cut."""
+        last_us = 0
+        for left, event in _counted(self._tape.events(resume_after), self._n):
+            if left < 0:
+                break
+            last_us = event.event_ts_us
+            yield event
+        yield SessionEnd(last_us)
+
+
+def _counted(events: Iterator[Event], n: int) -> Iterator[tuple[int, Event]]:
+    for event in events:
+        n -= isinstance(event, Trade)
+        yield n, event
+
+
+class Interrupted:
+    """A tape that does something to the engine before some of its events.
+
+    Parameters
+    ----------
+    actions : dict[int, callable]
+        By the number of the event.
+    """
+
+    live = False
+
+    def __init__(self, tape: Source, actions: dict[int, Callable[[], None]]) -> None:
+        self.name = tape.name
+        self._tape = tape
+        self._actions = actions
+
+    def events(self, resume_after: int = -1) -> Iterator[Event]:
+        """Yield the tape's events."""
+        for number, event in enumerate(self._tape.events(resume_after)):
+            if action := self._actions.get(number):
+                action()
+            yield event

@@ -25,8 +25,8 @@ from deploy import first_model
 from deploy.local import supervisor
 from deploy.local.processes import Process
 from deploy.verify import archived, truth
-from deploy.verify.disturbed import Disturbance, Disturbed
-from producers.base import Event, SessionEnd, Source, Trade
+from deploy.verify.disturbed import Disturbance, Disturbed, Interrupted, Limited
+from producers.base import SessionEnd, Source, Trade
 from producers.pace import BehindFinals
 from producers.replay import Replay
 from producers.run import Producing
@@ -41,57 +41,6 @@ SETTLE_PER_KILL_S = 20.0  # a start of Spark, on a busy machine
 CHECKPOINT_S = 10  # of a trial with kills: they shall fall before, between and into checkpoints
 FAULTS = ("mismatches_against_truth", "mismatches_against_batch", "not_final")
 LAKE_FAULTS = ("lake_ticks_missing", "lake_ticks_doubled", "lake_features_mismatches")
-
-
-class Limited:
-    """The first `n` trades of a tape and the stories up to there, for a quick look."""
-
-    live = False
-
-    def __init__(self, tape: Source, n: int) -> None:
-        self.name = f"{tape.name}-{n}"
-        self._tape = tape
-        self._n = n
-
-    def events(self, resume_after: int = -1) -> Iterator[Event]:
-        """Yield the events, and a session end where the tape is cut."""
-        last_us = 0
-        for left, event in _counted(self._tape.events(resume_after), self._n):
-            if left < 0:
-                break
-            last_us = event.event_ts_us
-            yield event
-        yield SessionEnd(last_us)
-
-
-def _counted(events: Iterator[Event], n: int) -> Iterator[tuple[int, Event]]:
-    for event in events:
-        n -= isinstance(event, Trade)
-        yield n, event
-
-
-class Interrupted:
-    """A tape that does something to the engine before some of its events.
-
-    Parameters
-    ----------
-    actions : dict[int, callable]
-        By the number of the event.
-    """
-
-    live = False
-
-    def __init__(self, tape: Source, actions: dict[int, Callable[[], None]]) -> None:
-        self.name = tape.name
-        self._tape = tape
-        self._actions = actions
-
-    def events(self, resume_after: int = -1) -> Iterator[Event]:
-        """Yield the tape's events."""
-        for number, event in enumerate(self._tape.events(resume_after)):
-            if action := self._actions.get(number):
-                action()
-            yield event
 
 
 @dataclass(frozen=True)
