@@ -264,11 +264,6 @@ verify_app = typer.Typer(no_args_is_help=True, help="Check claims about the syst
 app.add_typer(verify_app, name="verify")
 
 
-@verify_app.callback()
-def _verify() -> None:
-    """Keep `parity` a command of its own, though it is the only one yet."""
-
-
 @verify_app.command()
 def parity(
     tape: Annotated[Path, typer.Option(help="a folder with ticks.* and, if there are any, headlines.*")],
