@@ -32,7 +32,7 @@ from streams.settings import Settings
 STAGE = "features"
 TRIGGER = "5 seconds"
 # What a batch brings into this process at most, of each topic, as Arrow columns: about 50 MB.
-LARGEST_BATCH = 200_000
+LIMIT = {"maxOffsetsPerTrigger": "200000"}
 COMPACT_EVERY = 16  # batches
 OPTIONS = {"spark.app.name": "tickcast-archive", "spark.driver.memory": "1g"}
 HEADLINE_SCHEMA = (
@@ -83,7 +83,7 @@ def _parts(session: SparkSession, settings: Settings) -> Iterator[DataFrame]:
     refusals = {"ticks": features.tick_reason(settings), "sentiment": features.sentiment_reason(settings)}
     others = {"headlines": ~F.col("broken") & _is_headline(), "features": _is_final_row()}
     for topic, schema in SCHEMAS.items():
-        parsed = features.parse(spark.topic_stream(session, settings, topic, largest_batch=LARGEST_BATCH), schema)
+        parsed = features.parse(spark.topic_stream(session, settings, topic, options=LIMIT), schema)
         if topic in others:
             parsed = parsed.where(others[topic] & (F.coalesce(F.col("v"), F.lit(1)) == 1))
         reasoned = parsed.withColumn("reason", refusals.get(topic, F.lit(None).cast("string")))

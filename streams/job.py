@@ -22,12 +22,25 @@ INPUTS = ("ticks", "sentiment")
 # Records behind at which `auto` takes micro-batches: about 10 s of work for real time here. It must not work off much
 # more: the watermark moves at a checkpoint, and partitions read at different paces would be days apart by then.
 FAR_BEHIND = 100_000
-OPTIONS = {
-    "spark.app.name": "tickcast-features",
-    "spark.driver.memory": "1g",
-    # the default of 50 ms is nearly the whole latency of a tick
-    "spark.shuffle.streaming.networkBufferMaxWaitTimeMs": "2",
-}
+PROMPT_MS = 2  # of `Settings.flush_ms`: nothing waits in Kafka's clients
+LEAST_FETCH = 65_536  # bytes, where rows may wait for company
+
+
+def options(settings: Settings) -> dict[str, str]:
+    """Return the engine's options of Spark."""
+    return {
+        "spark.app.name": "tickcast-features",
+        "spark.driver.memory": "1g",
+        # Spark's default of 50 ms is nearly the whole latency of a tick
+        "spark.shuffle.streaming.networkBufferMaxWaitTimeMs": str(settings.flush_ms),
+    }
+
+
+def _fetching(settings: Settings) -> dict[str, str]:
+    """Return the options of the Kafka source: where rows may wait, fewer and larger answers of the broker."""
+    if settings.flush_ms <= PROMPT_MS:
+        return {}
+    return {"kafka.fetch.min.bytes": str(LEAST_FETCH), "kafka.fetch.max.wait.ms": str(settings.flush_ms)}
 
 
 def outputs(rows: DataFrame, topic: str) -> DataFrame:
@@ -44,7 +57,7 @@ def outputs(rows: DataFrame, topic: str) -> DataFrame:
 
 def good_inputs(session: SparkSession, settings: Settings) -> tuple[DataFrame, DataFrame]:
     """Return the streams of ticks and of sentiment that follow the contract and are neither too late nor from the future."""
-    ticks, sentiment = (spark.topic_stream(session, settings, topic) for topic in INPUTS)
+    ticks, sentiment = (spark.topic_stream(session, settings, topic, options=_fetching(settings)) for topic in INPUTS)
     return features.good_ticks(ticks, settings), features.good_sentiment(sentiment, settings)
 
 
@@ -71,7 +84,7 @@ def start(session: SparkSession, settings: Settings) -> StreamingQuery:
         outputs(rows, settings.topic("features"))
         .writeStream.format("kafka")
         .option("kafka.bootstrap.servers", settings.broker)
-        .option("kafka.linger.ms", "0")
+        .option("kafka.linger.ms", str(max(0, settings.flush_ms - PROMPT_MS)))
         .option("checkpointLocation", str(folder(settings)))
         .queryName(settings.engine)
         .outputMode("update")
@@ -120,4 +133,4 @@ def run(settings: Settings, jars: list[Path]) -> None:
     gear = Gear(settings)
     # in real-time mode every task of all stages needs a slot at once: the partitions of two sources, and those of two shuffles
     slots = 4 * settings.partitions + 1
-    query.run("stream", settings, gear.start, slots=slots, jars=jars, options=OPTIONS, again=gear.shift)
+    query.run("stream", settings, gear.start, slots=slots, jars=jars, options=options(settings), again=gear.shift)

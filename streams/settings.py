@@ -40,6 +40,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     symbols: Annotated[str, Meta(description="comma separated")] = "AAPL,MSFT,GOOGL,AMZN,TSLA,META"
     archive: Annotated[str, Meta(description="lake that is written; empty: HOME/lake, of a namespace its own")] = ""
     engine: Annotated[Engine, Meta(description="how Spark runs the features; auto: realtime unless far behind")] = "auto"
+    flush_ms: Annotated[
+        int, Meta(ge=1, le=1000, description="how long the engine lets rows wait for company: more for throughput")
+    ] = 2
     checkpoint_s: Annotated[int, Meta(ge=5, le=3600, description="seconds between the checkpoints of real time")] = 300
     spark_master: Annotated[
         str, Meta(description="Spark cluster of engine and archive, as in spark://host:7077; empty: none")

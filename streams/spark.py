@@ -27,6 +27,7 @@ QUIET = {
 }
 
 
+NONE: Mapping[str, str] = {}
 LOOPBACK = {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
 
 
@@ -64,18 +65,14 @@ def _place(slots: int, master: str) -> dict[str, str]:
     }
 
 
-def topic_stream(spark: SparkSession, settings: Settings, *topics: str, largest_batch: int | None = None) -> DataFrame:
-    """Return `topics` as a stream with the columns of Spark's Kafka source, from their beginning.
-
-    `largest_batch` is how many records a micro-batch may have at most; None: as many as there are.
-    """
-    limit = {} if largest_batch is None else {"maxOffsetsPerTrigger": str(largest_batch)}
+def topic_stream(spark: SparkSession, settings: Settings, *topics: str, options: Mapping[str, str] = NONE) -> DataFrame:
+    """Return `topics` as a stream with the columns of Spark's Kafka source, from their beginning; `options` are that source's."""
     return (
         spark.readStream.format("kafka")
         .option("kafka.bootstrap.servers", settings.broker)
         .option("subscribe", ",".join(settings.topic(topic) for topic in topics))
         .option("startingOffsets", "earliest")
         .option("failOnDataLoss", "true")
-        .options(**limit)
+        .options(**options)
         .load()
     )
