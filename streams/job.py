@@ -7,10 +7,10 @@ effect.
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
-from kafka import KafkaConsumer
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.streaming.query import StreamingQuery
@@ -98,7 +98,6 @@ class Gear:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._client: KafkaConsumer = bus.consumer(settings)
         self._judged = -1
         self.engine: Engine = self._wanted() if settings.engine == "auto" else settings.engine
 
@@ -121,8 +120,9 @@ class Gear:
     def _behind(self) -> int:
         """Return how many records the finished batches have not seen."""
         done = checkpoint.finished_offsets(folder(self._settings))
-        places = bus.partitions_of(self._client, self._settings, *INPUTS)
-        oldest, ends = self._client.beginning_offsets(places), self._client.end_offsets(places)
+        with closing(bus.consumer(self._settings)) as client:
+            places = bus.partitions_of(client, self._settings, *INPUTS)
+            oldest, ends = client.beginning_offsets(places), client.end_offsets(places)
         seen = {place: done.get(place.topic, {}).get(place.partition, oldest[place]) for place in places}
         return sum(max(0, ends[place] - seen[place]) for place in places)
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -18,8 +17,6 @@ from streams.settings import Engine, Settings
 from streams.testing import eventually
 from tests.streams import batch, running, tapes
 from tests.streams.tapes import Tape
-
-Gears = Callable[[Settings], job.Gear]
 
 pytestmark = pytest.mark.slow
 
@@ -52,27 +49,13 @@ def test_the_newest_row_of_each_minute_is_the_truth_and_final_where_all_closings
     assert query.exception() is None
 
 
-@pytest.fixture
-def gears(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gears]:
-    """Return what makes a gear; its Kafka client, which otherwise lives as long as its process, is closed after the test."""
-    with ExitStack() as clients:
-
-        def make(own: Settings) -> job.Gear:
-            with monkeypatch.context() as patch:
-                patch.setattr(bus, "consumer", lambda config: clients.enter_context(closing(consumer(config))))
-                return job.Gear(own)
-
-        consumer = bus.consumer
-        yield make
-
-
 def shifted(gear: job.Gear, query: StreamingQuery, to: Engine) -> bool:
     assert query.exception() is None
     return gear.shift(query) and gear.engine == to
 
 
 def test_auto_works_off_a_backlog_in_micro_batches_and_changes_back_and_forth_without_gap_or_double_effect(
-    spark: SparkSession, config: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gears: Gears
+    spark: SparkSession, config: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     every = running.all_tapes()
     own = msgspec.structs.replace(config, engine="auto", checkpoint_s=5)
@@ -80,7 +63,7 @@ def test_auto_works_off_a_backlog_in_micro_batches_and_changes_back_and_forth_wi
     third = len(records) // 3
     monkeypatch.setattr(job, "FAR_BEHIND", third // 2)
     running.send(own, records[:third])
-    gear = gears(own)
+    gear = job.Gear(own)
     query = gear.start(spark, own)
     assert query.name == "microbatch"
     eventually(lambda: shifted(gear, query, "realtime"), timeout_s=60, interval_s=0.5)
@@ -100,5 +83,5 @@ def test_auto_works_off_a_backlog_in_micro_batches_and_changes_back_and_forth_wi
     assert counted == {(symbol, minute): revision for symbol, minute, revision in plan.select(*truth.KEY, "revision").rows()}
 
 
-def test_real_time_is_the_engine_of_auto_where_nothing_waits(config: Settings, gears: Gears) -> None:
-    assert gears(msgspec.structs.replace(config, engine="auto")).engine == "realtime"
+def test_real_time_is_the_engine_of_auto_where_nothing_waits(config: Settings) -> None:
+    assert job.Gear(msgspec.structs.replace(config, engine="auto")).engine == "realtime"

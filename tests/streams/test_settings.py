@@ -17,7 +17,7 @@ def test_nothing_set_gives_the_defaults() -> None:
     config = settings.load({})
     assert config.home == Path(".tickcast")
     assert config.symbol_list == ("AAPL", "MSFT", "GOOGL", "AMZN", "TSLA", "META")
-    assert (config.broker, config.console_port, config.partitions, config.engine) == ("", 8321, 2, "realtime")
+    assert (config.broker, config.console_port, config.partitions, config.engine) == ("", 8321, 2, "auto")
     assert config.cache.name == "tickcast"
 
 
@@ -25,7 +25,7 @@ def test_nothing_set_gives_the_defaults() -> None:
     partitions=st.integers(1, 62),
     home=st.from_regex(r"/[a-z][a-z ]{0,9}[a-z]", fullmatch=True),
     offline=st.booleans(),
-    engine=st.sampled_from(["realtime", "microbatch"]),
+    engine=st.sampled_from(["auto", "realtime", "microbatch"]),
     topic_prefix=st.from_regex(r"[A-Za-z0-9._-]{0,9}", fullmatch=True),
 )
 def test_another_process_gets_these_same_settings(
