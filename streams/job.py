@@ -1,7 +1,7 @@
 """The feature engine: `ticks` and `sentiment` in, `features` out, as one Spark query that never stops.
 
-Real-time mode handles a tick in milliseconds; micro-batch is the same plan for whoever is far behind: four times the ticks
-a second, a second of latency. Both use the same checkpoint, so `auto` changes from one to the other with no gap and no double
+Real-time mode handles a tick in milliseconds; micro-batch is the same plan for whoever is far behind: several times
+the ticks a second, a second of latency. Both use the same checkpoint, so `auto` changes from one to the other with no gap and no double
 effect.
 """
 
@@ -76,8 +76,8 @@ def start(session: SparkSession, settings: Settings) -> StreamingQuery:
     """
     checkpoint.prepare(folder(settings), {"features": features.version(), "partitions": settings.partitions})
     rows = features.features(*good_inputs(session, settings), closings=settings.closings)
-    # In real-time mode the trigger is the checkpoint interval, not the latency. A checkpoint pauses the stream for about
-    # 0.7 s here, so at the default of 5 minutes it touches 1 tick in 400.
+    # In real-time mode the trigger is the checkpoint interval, not the latency. A checkpoint pauses the stream for 1.3 to
+    # 1.8 s here, so at the default of 5 minutes it touches 1 tick in 200.
     realtime = {"realTime": f"{settings.checkpoint_s} seconds"}
     trigger = realtime if settings.engine == "realtime" else {"processingTime": "0 seconds"}
     return (
