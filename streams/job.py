@@ -1,8 +1,8 @@
 """The feature engine: `ticks` and `sentiment` in, `features` out, as one Spark query that never stops.
 
-Real-time mode handles a tick in milliseconds; micro-batch is the same plan for whoever is far behind: several times
-the ticks a second, a second of latency. Both use the same checkpoint, so `auto` changes from one to the other with no gap and no double
-effect.
+Real-time mode handles a tick in milliseconds; micro-batch is the same plan for whoever is far behind: several times the ticks
+a second, a second of latency. Both use the same checkpoint, so `auto` changes from one to the other with no gap and no
+double effect.
 """
 
 from __future__ import annotations
