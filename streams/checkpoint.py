@@ -50,9 +50,10 @@ def _write(path: Path, text: str) -> None:
 
 def _check(folder: Path, made_for: dict[str, object]) -> None:
     note = folder / NOTE
-    made = json.loads(note.read_text()) if note.exists() else made_for
+    unnoted = {} if last_commit(folder) is not None else made_for  # batches, but no note: from before there were notes
+    made = json.loads(note.read_text()) if note.exists() else unnoted
     if other := [name for name, value in made_for.items() if made.get(name) != value]:
-        was = ", ".join(f"{name} was {made.get(name)} and is {made_for[name]}" for name in other)
+        was = ", ".join(f"{name} was {made.get(name, 'another')} and is {made_for[name]}" for name in other)
         raise EnvironmentFault(
             f"the checkpoint {folder} cannot be gone on from: {was}; set it back, "
             "or remove that folder, and the engine computes everything again from the beginning of the topics"

@@ -53,6 +53,13 @@ def test_a_checkpoint_without_a_finished_batch_is_no_obstacle_and_is_begun_anew(
     assert not (tmp_path / "offsets").exists()
 
 
+def test_batches_that_nobody_noted_what_for_are_not_gone_on_from(tmp_path: Path) -> None:
+    folder = with_a_finished_batch(tmp_path / "checkpoint")
+    (folder / checkpoint.NOTE).unlink()
+    with pytest.raises(EnvironmentFault, match="features was another and is one"):
+        checkpoint.prepare(folder, MADE_FOR)
+
+
 def test_the_place_is_named_where_it_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "checkpoints").write_text("a file where a folder should be")
     with pytest.raises(
