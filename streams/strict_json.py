@@ -28,7 +28,8 @@ def decode(text: Column, schema: str) -> Column:
 def is_broken(text: Column, decoded: Column, schema: str) -> Column:
     """Return whether `text`, of which :func:`decode` made `decoded`, is not one object whose fields are of their types."""
     fits = decoded["corrupt"].isNull() & (F.size(decoded["messages"]) == 2)
-    return ~F.coalesce(fits, F.lit(False)) | F.when(_suspect(text, schema), _is_loose(text, schema)).otherwise(False)
+    suspect = _may_be_suspect(text, schema) & text.rlike(_suspect(schema))
+    return ~F.coalesce(fits, F.lit(False)) | F.when(suspect, _is_loose(text, schema)).otherwise(False)
 
 
 def is_json(text: Column) -> Column:
@@ -40,10 +41,17 @@ def _fields(schema: str) -> list[tuple[str, str]]:
     return [(name, kind) for name, kind in (field.split() for field in schema.split(", "))]
 
 
-def _suspect(text: Column, schema: str) -> Column:
-    """Return whether a message is worth the slow and exact look of :func:`_is_loose`: quick to see, never wrong about a good one.
+def _suspect(schema: str) -> str:
+    """Return a pattern, quick to search, for messages that are worth the slow and exact look of :func:`_is_loose`."""
+    texts = "|".join(name for name, kind in _fields(schema) if kind == "string")
+    names = "|".join(name for name, _ in _fields(schema))
+    return rf'"(?:{texts})"\s*:\s*[^"\s]|"(?:{names})"\s*:\s*n|\\u[dD][89a-fA-F]'
 
-    Without an escape, a null, or a text field that is not written `"name":"…`, nothing can be loose.
+
+def _may_be_suspect(text: Column, schema: str) -> Column:
+    """Return whether `text` can match :func:`_suspect`, in half the pattern's time: hardly any message does.
+
+    It cannot without an escape, a null, or a text field that is not written `"name":"…`.
     """
     opened = [f'"{name}"' for name, kind in _fields(schema) if kind == "string"]
     rest = reduce(lambda left, name: F.replace(left, F.lit(f'{name}:"'), F.lit(" ")), opened, text)
