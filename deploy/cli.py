@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
@@ -20,6 +19,7 @@ from deploy import doctor as doctors
 from deploy import evaluate_cli, forecast_cli, lake_cli, models_cli, roles, tailing, tape_cli
 from deploy.local import jars, supervisor
 from deploy.local.processes import STOP_TIMEOUT_S
+from deploy.report_file import write_figures
 from producers import catalog
 from producers.catalog import Choice
 from producers.prints import Prints
@@ -287,8 +287,7 @@ def parity(
     trial = check.Trial(Disturbance(shuffle_s, duplicates, late, seed), kills, engine == "switch", lake)
     figures = check.run(config, marking.of(check.open_tape(tape, quick), prints), trial)
     out.print_json(data=figures)
-    if report:
-        report.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    write_figures(figures, report)
     if not figures["holds"]:
         raise typer.Exit(1)
 
@@ -311,8 +310,7 @@ def coverage(
     stored = registry.newest(configured(), MODEL)
     champion = stored and onnx_model.load(stored.announcement(promoted=True, reason="coverage"))
     figures = check.run(data or [], seed, champion, lambda name: out.print(f"{name} …"))
-    if report:
-        report.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    write_figures(figures, report)
     out.print(check.as_table(figures))
     if not figures["holds"]:
         raise typer.Exit(1)
@@ -364,8 +362,7 @@ def throughput(
 
 def _show(figures: dict[str, Any], table: Callable[[dict[str, Any]], Table], report: Path | None) -> None:
     out.print(table(figures))
-    if report:
-        report.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    write_figures(figures, report)
 
 
 bench_app.command("forecast")(forecast_cli.bench_forecast)
@@ -380,8 +377,7 @@ def bench_forecast_call(
     from deploy import bench_forecast_call as bench  # noqa: PLC0415 - the command line must answer --help at once
 
     figures = bench.run(windows)
-    if report:
-        report.write_text(json.dumps(figures, indent=1), encoding="utf-8")
+    write_figures(figures, report)
     out.print_json(data=figures)
 
 
@@ -396,8 +392,7 @@ def bench_sentiment(
     from deploy import bench_headlines, bench_sentiment  # noqa: PLC0415 - the command line must answer --help at once
 
     figures = bench_sentiment.run(configured(), bench_headlines.read(data, n), speed_n, out)
-    if report:
-        report.write_text(json.dumps(figures, indent=1), encoding="utf-8")
+    write_figures(figures, report)
     out.print(bench_sentiment.table(figures))
     if not figures["holds"]:
         raise typer.Exit(1)

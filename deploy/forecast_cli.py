@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,8 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from deploy.report_file import write_figures
 from streams import settings
-from streams.errors import EnvironmentFault
 
 out = Console()
 Report = Annotated[Path | None, typer.Option("--json", "--report", help="write the figures here")]
@@ -70,11 +69,7 @@ def _telling(total: int) -> Iterator[Callable[[str], None]]:
 
 def _show(figures: dict[str, Any], table: Table, report: Path | None) -> None:
     """Print and write the figures; exit 1 where the claim does not hold."""
-    if report is not None:
-        try:
-            report.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
-        except OSError as error:
-            raise EnvironmentFault(f"{report} cannot be written: {error}") from error
+    write_figures(figures, report)
     out.print(table)
     out.print("the claim holds" if figures["holds"] else "the claim DOES NOT hold")
     if not figures["holds"]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,8 +13,8 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from deploy.report_file import write_figures
 from streams import settings
-from streams.errors import EnvironmentFault
 
 app = typer.Typer(no_args_is_help=True, help="Look at the models: list, export, time and examine them.")
 sentiment = typer.Typer(no_args_is_help=True, help="The models that score headlines.")
@@ -69,7 +68,7 @@ def bench(
             rows = benching.on_cpu(of, n, Path(scratch))
         found = dict(progress.track(rows, total, description=f"{of.name} on {on}"))
     figures: dict[str, Any] = found if gpu else benching.ratios(found)
-    _write(report, {name: {"model": of.name, "device": on, **row} for name, row in figures.items()})
+    write_figures({name: {"model": of.name, "device": on, **row} for name, row in figures.items()}, report)
     _table(f"{of.name} on {on}", figures)
 
 
@@ -97,7 +96,7 @@ def evaluate(
             task = progress.add_task(name, total=exam.n)
             scorer = catalog.load(name, config)
             figures[name] = examining.evaluate(scorer, exam, lambda done, task=task: progress.advance(task, done))  # type: ignore[misc]
-    _write(report, figures)
+    write_figures(figures, report)
     if plot is not None:
         evaluation_report.reliability(figures, plot)
     for line in evaluation_report.tables(figures):
@@ -108,15 +107,6 @@ def evaluate(
 def _progress() -> Iterator[Progress]:
     with Progress(console=Console(stderr=True), transient=True) as progress:
         yield progress
-
-
-def _write(path: Path | None, figures: dict[str, Any]) -> None:
-    if path is None:
-        return
-    try:
-        path.write_text(json.dumps(figures, indent=1), encoding="utf-8")
-    except OSError as error:
-        raise EnvironmentFault(f"the figures cannot be written to {path}: {error}") from error
 
 
 def _table(title: str, figures: dict[str, dict[str, float]]) -> None:
