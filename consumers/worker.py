@@ -1,10 +1,11 @@
 """One Faust worker that runs any `Handler` (`base.py`) until SIGTERM or SIGINT.
 
-Records flow: Faust's stream → `_collect` (one agent) → `_pump` → the handler, on a thread of its own → Faust's
-producer → acknowledged → committed by Faust. What others fell into, and what is done about it here:
+Records flow: Faust's stream → `_collect` (one agent) → `_pump` → the handler, on a thread of its own → a producer
+(`sending.py`) → acknowledged → committed by Faust. What others fell into, and what is done about it here:
 
-* `send` is asynchronous: every output's delivery is awaited before its batch is acknowledged, and nothing is committed
-  that was not acknowledged. So a crash repeats records and loses none.
+* Every output's delivery is awaited before its batch is acknowledged, and nothing is committed that was not acknowledged. So
+  a crash repeats records and loses none.
+* Faust's producer takes records one by one, which costs more than the forecasts that they carry: `sending.py` does not.
 * Faust restarts an agent that raised, behind the record that it raised on. The handler therefore runs outside of the agent,
   and its exception crashes the app: the process ends with an exit code other than 0.
 * States, which are records for compacted topics, are sent once the rest of their batch was acknowledged: none runs ahead of it.
@@ -38,11 +39,12 @@ from kafka.errors import KafkaError
 
 from consumers.base import Handler
 from consumers.memory import past
+from consumers.sending import Sender
 from streams import bus
 from streams.bus import Outgoing, Record
 from streams.messages import State
 from streams.settings import Settings
-from streams.topics import DEAD_LETTER_BYTES, TOPICS
+from streams.topics import TOPICS
 
 REPORT_EVERY_S = 2.0
 STOP_WITHIN_S = 20.0  # Faust's threads do not stop without a broker: then the process ends itself, with exit code 1
@@ -95,9 +97,6 @@ def _app(name: str, settings: Settings) -> faust.App:
         broker_commit_interval=1.0,
         broker_session_timeout=10.0,
         broker_heartbeat_interval=2.0,
-        producer_acks=-1,
-        producer_request_timeout=60.0,
-        producer_max_request_size=DEAD_LETTER_BYTES,
         stream_wait_empty=True,
         table_standby_replicas=1,  # keeps Faust's co-partitioning assignor; there are no tables
     )
@@ -124,6 +123,7 @@ class _Worker:
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
         self._app = self._build()
+        self._sender = Sender(self._settings)
         running = asyncio.create_task(self._start_and_wait())
         signalled = asyncio.create_task(stop.wait())
         await asyncio.wait({running, signalled}, return_when=asyncio.FIRST_COMPLETED)
@@ -147,6 +147,7 @@ class _Worker:
         return app
 
     async def _start_and_wait(self) -> None:
+        await self._sender.start()
         self._app.add_future(self._pump())
         self._app.add_future(self._report())
         await self._app.start()
@@ -159,6 +160,7 @@ class _Worker:
         if running.done():
             running.result()
         running.cancel()
+        await self._sender.stop()
         self._thread.shutdown(wait=False)
 
     async def _on_revoked(self, _app: faust.App, _revoked: Any, **_: Any) -> None:
@@ -220,16 +222,8 @@ class _Worker:
 
     async def _deliver(self, answer: Sequence[Outgoing]) -> None:
         is_state = {name: topic.cleanup == "compact" for name, topic in TOPICS.items()}
-        await self._send([record for record in answer if not is_state[record.topic]])
-        await self._send([record for record in answer if is_state[record.topic]])
-
-    async def _send(self, answer: Sequence[Outgoing]) -> None:
-        send = self._app.producer.send
-        futures = [
-            await send(self._settings.topic(topic), key, value, partition, None, list(headers))
-            for topic, key, value, headers, partition in answer
-        ]
-        await asyncio.gather(*futures)
+        await self._sender.send(record for record in answer if not is_state[record.topic])
+        await self._sender.send(record for record in answer if is_state[record.topic])
 
     def _count(self, read: int, answer: Sequence[Outgoing]) -> None:
         dead = sum(record.topic == "dead_letters" for record in answer)
