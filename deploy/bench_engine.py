@@ -65,7 +65,7 @@ def latency(settings: Settings, load: Load, console: Console) -> dict[str, Any]:
     Micro-batches need no long look: they get a fifth of the time.
     """
     short = replace(load, seconds=max(30.0, load.seconds / 5))
-    with _broker(settings) as own:
+    with own_broker(settings) as own:
         runs = {"realtime": _live(own, "realtime", load, console), "microbatch": _live(own, "microbatch", short, console)}
     ratio = runs["microbatch"]["latency_ms"]["p50"] / runs["realtime"]["latency_ms"]["p50"]
     return {"load": msgspec.to_builtins(load), "engines": runs, "p50_ratio": ratio}
@@ -73,14 +73,14 @@ def latency(settings: Settings, load: Load, console: Console) -> dict[str, Any]:
 
 def throughput(settings: Settings, load: Load, backlog: int, console: Console) -> dict[str, Any]:
     """Return the figures of real time under `load`, and how fast micro-batches work off a backlog of ticks."""
-    with _broker(settings) as own:
+    with own_broker(settings) as own:
         runs = {"realtime": _live(own, "realtime", load, console)} if load.seconds else {}
         caught_up = _catch_up(own, load, backlog, console) if backlog else {}
     return {"load": msgspec.to_builtins(load), "engines": runs, "catch_up": caught_up}
 
 
 @contextmanager
-def _broker(settings: Settings) -> Iterator[Settings]:
+def own_broker(settings: Settings) -> Iterator[Settings]:
     """Run a broker of its own in a folder that goes with it."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
         own = msgspec.structs.replace(settings, home=Path(scratch), broker="")
@@ -95,7 +95,7 @@ def _namespace(settings: Settings, name: Engine, load: Load, prefix: str) -> Set
 
 
 @contextmanager
-def _running(own: Settings, *names: str) -> Iterator[list[Process]]:
+def running_roles(own: Settings, *names: str) -> Iterator[list[Process]]:
     """Run roles for the length of a `with` block, which begins when all are ready."""
     with ExitStack() as stack:
         statuses = Statuses(own)
@@ -116,7 +116,7 @@ def _said(statuses: Statuses, role: Process) -> str:
 def _live(settings: Settings, engine: Engine, load: Load, console: Console) -> dict[str, Any]:
     """Return what one engine made of a load that came as it happened."""
     own = _namespace(settings, engine, load, "live")
-    with _running(own, "sentiment", "stream") as (_, stream):
+    with running_roles(own, "sentiment", "stream") as (_, stream):
         producer = Process("produce", own, ("--source", "simulated", "--rate", str(load.rate)))
         producer.start()
         try:

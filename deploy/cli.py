@@ -365,6 +365,21 @@ def _show(figures: dict[str, Any], table: Callable[[dict[str, Any]], Table], rep
     write_figures(figures, report)
 
 
+@bench_app.command()
+def week(
+    days: Annotated[int, typer.Option(min=3, help="sessions: one to fill up, one to measure by, the rest to compare")] = 5,
+    symbols: Annotated[int, typer.Option(min=1, help="of how many symbols")] = 6,
+    report: Annotated[Path | None, typer.Option("--json", "--report", help="write the figures here")] = None,
+) -> None:
+    """Run the feature engine through a simulated trading week: its state, memory and checkpoint must not grow."""
+    from deploy import bench_week  # noqa: PLC0415 - the command line must answer --help at once
+
+    figures = bench_week.run(configured(), days, symbols, out)
+    _show(figures, bench_week.table, report)
+    if not figures["holds"]:
+        raise typer.Exit(1)
+
+
 bench_app.command("forecast")(forecast_cli.bench_forecast)
 
 

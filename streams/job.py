@@ -36,6 +36,14 @@ def options(settings: Settings) -> dict[str, str]:
     }
 
 
+def slots(settings: Settings) -> int:
+    """Return how many task slots real-time mode takes, one to spare: every task of all stages holds one all the time.
+
+    They are those of two sources and of two shuffles.
+    """
+    return 4 * settings.partitions + 1
+
+
 def _fetching(settings: Settings) -> dict[str, str]:
     """Return the options of the Kafka source: where rows may wait, fewer and larger answers of the broker."""
     if settings.flush_ms <= PROMPT_MS:
@@ -131,6 +139,4 @@ def run(settings: Settings, jars: list[Path]) -> None:
     """Run the engine until SIGTERM or SIGINT; raise what made the query fail."""
     bus.ensure_topics(settings)
     gear = Gear(settings)
-    # in real-time mode every task of all stages needs a slot at once: the partitions of two sources, and those of two shuffles
-    slots = 4 * settings.partitions + 1
-    query.run("stream", settings, gear.start, slots=slots, jars=jars, options=options(settings), again=gear.shift)
+    query.run("stream", settings, gear.start, slots=slots(settings), jars=jars, options=options(settings), again=gear.shift)

@@ -17,6 +17,6 @@ from streams import spark as sessions
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     """Return a session with the feature engine's own options and slots: it also runs real-time mode."""
     own = msgspec.structs.replace(settings.load({}), home=tmp_path_factory.mktemp("spark"))
-    session = sessions.session(own, 4 * own.partitions + 1, roles.spark_jars(own), job.options(own))
+    session = sessions.session(own, job.slots(own), roles.spark_jars(own), job.options(own))
     yield session
     session.stop()

@@ -11,6 +11,7 @@ import pytest
 from pyspark.sql import SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
 
+from deploy import bench_week
 from deploy.verify import truth
 from streams import bus, job
 from streams.settings import Engine, Settings
@@ -47,6 +48,26 @@ def test_the_newest_row_of_each_minute_is_the_truth_and_final_where_all_closings
     assert truth.minutes(*tapes.facts(every)).height - len(final) == len(running.SYMBOLS)
     eventually(lambda: query.exception() or running.is_true(engine, every), timeout_s=120, interval_s=1)
     assert query.exception() is None
+
+
+def test_an_engine_tells_how_large_it_is(spark: SparkSession, config: Settings, every: list[Tape]) -> None:
+    own = msgspec.structs.replace(config, engine="microbatch")
+    running.send(own, running.records(every))
+    before = {name: spark.conf.get(name) for name in bench_week.COUNTED}
+    for name, value in bench_week.COUNTED.items():
+        spark.conf.set(name, value)
+    query = job.start(spark, own)
+    query.processAllAvailable()
+    sizes = bench_week.sizes(spark, own, query.recentProgress[-1], 3)
+    query.stop()
+    for name, value in before.items():
+        spark.conf.set(name, value or "")
+    rows = truth.minutes(*tapes.facts(every)).height
+    assert sizes.day == 3
+    assert sizes.aggregation_rows >= rows
+    assert sizes.repeats_rows > sum(len(tape.ticks()) for tape in every)
+    assert sizes.heap_mib < sizes.resident_mib
+    assert min(sizes.state_mib, sizes.heap_mib, sizes.checkpoint_mib) > 0
 
 
 def shifted(gear: job.Gear, query: StreamingQuery, to: Engine) -> bool:
