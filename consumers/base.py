@@ -41,6 +41,13 @@ class Handler(Protocol):
     max_batch: int
     """How many records the next :meth:`handle` may be given: no more than it answers in a few seconds. May change at any time."""
 
+    @property
+    def due_s(self) -> float | None:
+        """In how many seconds to call :meth:`handle` again even if nothing has come; None: not before something comes.
+
+        What such a call answers may be lost in a crash: the records behind it are committed already.
+        """
+
     def restore(self, record: Record) -> None:
         """Take one record of the past into the state, without output."""
 

@@ -6,10 +6,13 @@ Neither Kafka (see `worker.py`) nor TensorFlow (see `models/forecaster/onnx_mode
 from __future__ import annotations
 
 import logging
+import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from itertools import islice
 from types import MappingProxyType
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -34,15 +37,26 @@ log = logging.getLogger(__name__)
 
 ROLE = "forecast"
 MODEL = "forecaster"
+ROUND = 48  # windows of provisional forecasts at once: two runs of the network, so that a final row waits 20 ms at most
+# Of all symbols together: each costs the broker, the scorer and the page more than it costs to make.
+PROVISIONAL_PER_S = 300.0
 FEATURED_HEADER = "featured_ts_us"  # when the engine's row reached the broker, wall clock, decimal text
+
+
+class _Asked(NamedTuple):
+    """A row to forecast, and the packed minutes that end with it."""
+
+    arrival: Arrival
+    window: list[bytes]
 
 
 class ForecastHandler:
     """Makes one forecast per final row, horizon and model, and provisional ones from rows that are not final.
 
     Final rows are forecast in minute order per symbol and one by one, so that a replay repeats their bytes; a late
-    revision is not forecast again. Provisional forecasts are made only for each symbol's newest row of those that came
-    together, for all symbols at once: when the handler is behind, what is outdated costs nothing.
+    revision is not forecast again. Provisional forecasts are the champion's, or the baseline's where it has no answer. They
+    are made of each symbol's newest row only, at most :data:`ROUND` at once and :data:`PROVISIONAL_PER_S`, the symbols that
+    wait longest first: what is outdated costs nothing, and final rows never wait for many of them.
 
     Quantiles are calibrated (`models/calibration`): before a final row is forecast, its close decides the forecasts of its
     minute, and their series learn from them. A row that is read again after a crash repeats what is not yet on
@@ -55,6 +69,8 @@ class ForecastHandler:
     ----------
     champion : Callable[[], Forecaster | None]
         Asked once per batch for the model to use; None while there is none.
+    clock : Callable[[], float]
+        Seconds, for the pace of provisional forecasts.
     """
 
     name = ROLE
@@ -64,8 +80,9 @@ class ForecastHandler:
     lookback_min: Mapping[str, int] = MappingProxyType({"features": 180, "forecasts": 60})
     max_batch = LARGEST_BATCH
 
-    def __init__(self, champion: Callable[[], Forecaster | None]) -> None:
+    def __init__(self, champion: Callable[[], Forecaster | None], clock: Callable[[], float] = time.monotonic) -> None:
         self._champion = champion
+        self._clock = clock
         self._baseline = RandomWalk()
         self.forget()
 
@@ -73,6 +90,8 @@ class ForecastHandler:
         """Drop all state."""
         self._histories: defaultdict[str, SymbolHistory] = defaultdict(SymbolHistory)
         self._calibrator = Calibrator()
+        self._drafts: dict[str, Arrival] = {}  # newest rows that are not final, by symbol, the longest waiting first
+        self._rest_until_s = 0.0
         # by symbol and minute: ids on `forecasts` whose rows may come again
         self._issued: defaultdict[str, defaultdict[int, set[str]]] = defaultdict(lambda: defaultdict(set))
 
@@ -103,11 +122,15 @@ class ForecastHandler:
         champion = self._champion()
         return "" if champion is None else champion.model_id
 
+    @property
+    def due_s(self) -> float | None:
+        """In how many seconds provisional forecasts may go on; None where no row waits."""
+        return max(0.0, self._rest_until_s - self._clock()) if self._drafts else None
+
     def handle(self, records: Sequence[Record]) -> list[Outgoing]:
         """Return the forecasts of `records`, final ones first, dead letters, and the states of calibration that changed."""
         champion = self._champion()
         sent: list[Outgoing] = []
-        drafts: dict[str, Arrival] = {}
         states: dict[bytes, Outgoing] = {}
         for record in records:
             try:
@@ -121,8 +144,8 @@ class ForecastHandler:
                     states |= {state.key: state for state in self._matured(arrival)}
                     sent += self._final(arrival, champion)
             elif history.draft(row):
-                drafts[row.symbol] = Arrival(row, record)
-        return [*sent, *self._provisional(drafts.values(), champion), *states.values()]
+                self._drafts[row.symbol] = Arrival(row, record)
+        return [*sent, *self._provisional(champion), *states.values()]
 
     def _matured(self, arrival: Arrival) -> Iterator[Outgoing]:
         for state in self._calibrator.mature(arrival.row):
@@ -132,7 +155,8 @@ class ForecastHandler:
 
     def _final(self, arrival: Arrival, champion: Forecaster | None) -> Iterator[Outgoing]:
         issued = self._issued[arrival.row.symbol].pop(arrival.row.minute_ts_us, set())
-        for forecast, _ in self._forecasts([arrival], champion, provisional=False):
+        asked = _Asked(arrival, self._histories[arrival.row.symbol].window(arrival.row.minute_ts_us))
+        for forecast, _ in _forecasts([asked], self._makers(len(asked.window), champion, provisional=False)):
             if isinstance(forecast, ModelError):
                 yield _refused(arrival.record, forecast)
             elif forecast.forecast_id not in issued:
@@ -140,40 +164,55 @@ class ForecastHandler:
                 self._calibrator.remember(published)
                 yield bus.outgoing("forecasts", published.symbol, published, _headers(arrival.record))
 
-    def _provisional(self, drafts: Iterable[Arrival], champion: Forecaster | None) -> Iterator[Outgoing]:
-        by_bars: defaultdict[int, list[Arrival]] = defaultdict(list)
-        for draft in drafts:
-            if self._histories[draft.row.symbol].is_ahead(draft.row):
-                by_bars[len(self._window(draft, provisional=True))].append(draft)
-        for group in by_bars.values():
-            for forecast, arrival in self._forecasts(group, champion, provisional=True):
-                if isinstance(forecast, Forecast):  # of what a model cannot answer, the final row tells
-                    published = msgspec.structs.replace(self._calibrator.calibrated(forecast), raw_quantiles={})
-                    yield bus.outgoing("forecasts", published.symbol, published, _headers(arrival.record))
-
-    def _window(self, arrival: Arrival, *, provisional: bool) -> list[tuple[float, ...]]:
-        return self._histories[arrival.row.symbol].window(arrival.row.minute_ts_us, drafts=provisional)
-
-    def _forecasts(
-        self, arrivals: Sequence[Arrival], champion: Forecaster | None, *, provisional: bool
-    ) -> Iterator[tuple[Forecast | ModelError, Arrival]]:
-        """Yield what the models say of `arrivals`, whose windows have the same number of bars, not calibrated yet."""
-        windows = Windows.stack([self._window(arrival, provisional=provisional) for arrival in arrivals])
-        hashes = windows.hashes()
-        for maker in self._makers(windows.bars, champion, provisional=provisional):
-            for place, answer in enumerate(_answers(maker.forecaster, windows)):
-                arrival = arrivals[place]
-                if isinstance(answer, ModelError):
-                    yield answer, arrival
+    def _provisional(self, champion: Forecaster | None) -> Iterator[Outgoing]:
+        by_bars: defaultdict[int, list[_Asked]] = defaultdict(list)
+        for draft in self._round():
+            window = self._histories[draft.row.symbol].window(draft.row.minute_ts_us, drafts=True)
+            by_bars[len(window)].append(_Asked(draft, window))
+        for bars, group in by_bars.items():
+            *_, leading = self._makers(bars, champion, provisional=True)
+            refused: list[_Asked] = []
+            for forecast, asked in _forecasts(group, [leading]):
+                if isinstance(forecast, ModelError):  # of which the final row tells
+                    refused.append(asked)
                 else:
-                    messages = to_messages(arrival.row, answer, place, maker, hashes[place])
-                    yield from ((message, arrival) for message in messages)
+                    yield self._drafted(forecast, asked)
+            fallen_back = _forecasts(refused, self._makers(bars, None, provisional=True)) if refused else ()
+            yield from (self._drafted(forecast, asked) for forecast, asked in fallen_back if isinstance(forecast, Forecast))
+
+    def _round(self) -> list[Arrival]:
+        """Return the drafts whose turn it is."""
+        now_s = self._clock()
+        if not self._drafts or now_s < self._rest_until_s:
+            return []
+        chosen = [self._drafts.pop(symbol) for symbol in list(islice(self._drafts, ROUND))]
+        ahead = [draft for draft in chosen if self._histories[draft.row.symbol].is_ahead(draft.row)]
+        self._rest_until_s = now_s + len(ahead) / PROVISIONAL_PER_S
+        return ahead
+
+    def _drafted(self, forecast: Forecast, asked: _Asked) -> Outgoing:
+        published = msgspec.structs.replace(self._calibrator.calibrated(forecast), raw_quantiles={})
+        return bus.outgoing("forecasts", published.symbol, published, _headers(asked.arrival.record))
 
     def _makers(self, bars: int, champion: Forecaster | None, *, provisional: bool) -> list[Maker]:
         makers = [Maker(self._baseline, "baseline", provisional)]
         if champion is not None and bars >= champion.minimum_bars:
             makers.append(Maker(champion, "champion", provisional))
         return makers
+
+
+def _forecasts(asked: Sequence[_Asked], makers: Sequence[Maker]) -> Iterator[tuple[Forecast | ModelError, _Asked]]:
+    """Yield what `makers` say of windows that have the same number of bars, not calibrated yet."""
+    windows = Windows.unpack([one.window for one in asked])
+    hashes = windows.hashes()
+    for maker in makers:
+        for place, answer in enumerate(_answers(maker.forecaster, windows)):
+            one = asked[place]
+            if isinstance(answer, ModelError):
+                yield answer, one
+            else:
+                messages = to_messages(one.arrival.row, answer, place, maker, hashes[place])
+                yield from ((message, one) for message in messages)
 
 
 def _answers(forecaster: Forecaster, windows: Windows) -> list[Predictions | ModelError]:
@@ -187,9 +226,9 @@ def _answers(forecaster: Forecaster, windows: Windows) -> list[Predictions | Mod
 
 
 def _usable(predictions: Predictions) -> list[bool]:
-    numbers = [predictions.mean, predictions.prob_up, predictions.quantiles.min(axis=2), predictions.quantiles.max(axis=2)]
-    finite = np.isfinite(np.stack(numbers)).all(axis=(0, 2))
-    ordered = (np.diff(predictions.quantiles, axis=2) >= 0).all(axis=(1, 2))
+    numbers = np.concatenate([predictions.quantiles, predictions.mean[..., None], predictions.prob_up[..., None]], axis=2)
+    finite = np.isfinite(numbers).all(axis=(1, 2))
+    ordered = (predictions.quantiles[..., 1:] >= predictions.quantiles[..., :-1]).all(axis=(1, 2))
     usable: list[bool] = (finite & ordered).tolist()
     return usable
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from models.forecaster.windows import WINDOW, raw_row
+from models.forecaster.windows import WINDOW, pack
 from streams.bus import Record
 from streams.clock import MINUTE_US
 from streams.messages import Features
@@ -19,10 +19,10 @@ KEPT = 2 * WINDOW  # minutes kept behind the newest: a window, and room for late
 
 
 class Bar(NamedTuple):
-    """A row and its numbers."""
+    """A row and its packed numbers."""
 
     row: Features
-    raw: tuple[float, ...]
+    raw: bytes
 
 
 class Arrival(NamedTuple):
@@ -59,7 +59,7 @@ class SymbolHistory:
             return []
         elif minute in self._waiting:
             self._waiting[minute] = self._waiting[minute]._replace(row=row)
-        self._finals[minute] = Bar(row, raw_row(row))
+        self._finals[minute] = Bar(row, pack(row))
         self._drafts.pop(minute, None)
         self._advance(minute)
         return self._release()
@@ -74,19 +74,19 @@ class SymbolHistory:
         known = self._drafts.get(minute)
         if not self.is_ahead(row) or (known is not None and row.revision <= known.row.revision):
             return False
-        self._drafts[minute] = Bar(row, raw_row(row))
+        self._drafts[minute] = Bar(row, pack(row))
         return minute == max(self._drafts)
 
     def is_ahead(self, row: Features) -> bool:
         """Return whether `row` is of a minute after the newest final one."""
         return row.minute_ts_us > self._newest
 
-    def window(self, minute: int, *, drafts: bool = False) -> list[tuple[float, ...]]:
-        """Return the numbers of the consecutive minutes that end with `minute`, oldest first, at most 50.
+    def window(self, minute: int, *, drafts: bool = False) -> list[bytes]:
+        """Return the packed numbers of the consecutive minutes that end with `minute`, oldest first, at most 50.
 
         Minutes that are not final take part only where `drafts` is set.
         """
-        numbers: list[tuple[float, ...]] = []
+        numbers: list[bytes] = []
         while len(numbers) < WINDOW:
             bar = self._finals.get(minute) or (self._drafts.get(minute) if drafts else None)
             if bar is None:

@@ -79,6 +79,7 @@ class ScoreHandler:
     # a forecast that has no target row for two hours is given up; of scores 500 a series count, which may be days
     lookback_min: Mapping[str, int] = MappingProxyType({"features": 180, "forecasts": 180})
     max_batch = LARGEST_BATCH
+    due_s = None
 
     def __init__(self) -> None:
         self.unscorable = 0

@@ -40,6 +40,7 @@ class SentimentHandler:
     inputs: tuple[str, ...] = ("headlines",)
     memory: tuple[str, ...] = ()
     lookback_min: Mapping[str, int] = WHOLE
+    due_s = None
 
     def __init__(
         self, model: SentimentModel, known: KnownTexts | None = None, clock: Callable[[], float] = time.perf_counter

@@ -184,15 +184,23 @@ class _Worker:
     async def _pump(self) -> None:
         try:
             while True:
-                await self._wake.wait()
-                self._wake.clear()
+                due = not await self._woken()
                 if self._assigned is not None and not self._restored:
                     await self._restore(self._assigned)
-                if self._restored and self._events:
+                if self._restored and (self._events or due):
                     await self._work_off()
         except Exception:
             self._app.conf.stream_wait_empty = False  # the batch at hand will never be acknowledged
             raise
+
+    async def _woken(self) -> bool:
+        """Wait until something has come; return False where the handler is due before."""
+        try:
+            await asyncio.wait_for(self._wake.wait(), self._handler.due_s if self._restored else None)
+        except TimeoutError:
+            return False
+        self._wake.clear()
+        return True
 
     async def _restore(self, partitions: frozenset[int]) -> None:
         count = await asyncio.get_running_loop().run_in_executor(self._thread, self._remember, partitions)

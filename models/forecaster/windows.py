@@ -7,6 +7,7 @@ be asked about another. Nothing looks outside the window, and all of it is known
 from __future__ import annotations
 
 import hashlib
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -28,6 +29,7 @@ DECAY = 0.94  # RiskMetrics' lambda
 SIGMA_FLOOR = 1e-5  # a tenth of a basis point a minute: a halted symbol must not divide by zero
 PRIOR_SIGMA = 5e-4  # 5 basis points a minute is about 16 % a year of US sessions
 PRIOR_BARS = 4.0  # how many returns the prior is worth before the first one; it fades to none in a full window
+_PACKED = struct.Struct(f"{len(RAW)}d")
 CLIP = 10.0  # in units of `Windows.scale`; beyond that a row says "a jump" and no more
 
 
@@ -36,6 +38,11 @@ def raw_row(row: Features) -> tuple[float, ...]:
     sentiment = 0.0 if row.sent_mean is None else row.sent_mean
     bar = (row.open, row.high, row.low, row.close, row.volume)
     return (*bar, row.ma7, row.ma21, sentiment, float(row.sent_n), float(row.flat))
+
+
+def pack(row: Features) -> bytes:
+    """Return :func:`raw_row` as bytes, of which :meth:`Windows.unpack` makes windows at a tenth of what tuples cost."""
+    return _PACKED.pack(*raw_row(row))
 
 
 def ewma_sigma(returns: Array) -> Array:
@@ -68,6 +75,12 @@ class Windows:
     def stack(cls, windows: Sequence[Sequence[tuple[float, ...]]]) -> Windows:
         """Return windows of equal length, each a sequence of :func:`raw_row`, as one batch."""
         return cls(np.array(windows, dtype=np.float64))
+
+    @classmethod
+    def unpack(cls, windows: Sequence[Sequence[bytes]]) -> Windows:
+        """Return windows of equal length, each a sequence of :func:`pack`, as one batch."""
+        numbers = np.frombuffer(b"".join(b"".join(window) for window in windows))
+        return cls(numbers.reshape(len(windows), -1, len(RAW)))
 
     def __len__(self) -> int:
         return int(self.rows.shape[0])

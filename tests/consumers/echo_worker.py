@@ -2,7 +2,8 @@
 
 It answers each record of `ticks` on `scores`. Mode `echo` copies the bytes; `count` says how many inputs and outputs of
 its partition it remembers; `pair` reads `features` too and says LABEL; `large` writes dead letters of the size that the
-record asks for; `bomb` raises on the value `bomb` as long as the file `armed` is in its home.
+record asks for; `bomb` raises on the value `bomb` as long as the file `armed` is in its home; `later` answers only when it is
+called again without records.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ class Echo:
     memory: tuple[str, ...] = ()
     lookback_min: Mapping[str, int] = WHOLE
     max_batch = LARGEST_BATCH
+    due_s = None
 
     def restore(self, record: Record) -> None:
         raise AssertionError(record)
@@ -98,12 +100,31 @@ class Bomb(Echo):
         return super().handle(records)
 
 
+class Later(Echo):
+    """Copies records when it is called without any, which it asks for."""
+
+    def __init__(self) -> None:
+        self.waiting: list[Record] = []
+
+    @property
+    def due_s(self) -> float | None:  # type: ignore[override]
+        return 0.01 if self.waiting else None
+
+    def handle(self, records: Sequence[Record]) -> list[Outgoing]:
+        if not records:
+            records, self.waiting = self.waiting, []
+            return super().handle(records)
+        self.waiting += records
+        return []
+
+
 def handler(mode: str, label: str, home: Path) -> Handler:
     modes: dict[str, Callable[[], Handler]] = {
         "echo": Echo,
         "count": Count,
         "large": Large,
         "pair": lambda: Pair(label),
+        "later": Later,
         "bomb": lambda: Bomb(home / "armed"),
     }
     return modes[mode]()

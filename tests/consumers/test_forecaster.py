@@ -5,15 +5,16 @@ from __future__ import annotations
 import math
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 import msgspec
 import numpy as np
 import pytest
 
-from consumers.forecaster import ForecastHandler, make_follower, make_handler
+from consumers.forecaster import PROVISIONAL_PER_S, ROUND, ForecastHandler, make_follower, make_handler
 from models import registry
 from models.forecaster.base import HORIZONS_MIN, Forecaster, Predictions
 from models.forecaster.onnx_model import OnnxForecaster
@@ -36,8 +37,9 @@ def champion(tmp_path_factory: pytest.TempPathFactory) -> OnnxForecaster:
     return OnnxForecaster(stored_onnx(own, home / "made"))
 
 
-def handler(champion: Forecaster | None = None) -> ForecastHandler:
-    return ForecastHandler(lambda: champion)
+def handler(champion: Forecaster | None = None, clock: Callable[[], float] | None = None) -> ForecastHandler:
+    """Return a handler; by default a second passes whenever it looks at the clock."""
+    return ForecastHandler(lambda: champion, clock or count(1.0).__next__)
 
 
 def records(some: Iterable[Features | bytes]) -> list[Record]:
@@ -218,9 +220,7 @@ def test_provisional_forecasts_are_made_of_the_newest_row_only(champion: OnnxFor
     one.handle(records(market[:50] + other[:20]))
     drafts = [draft(market[50], revision) for revision in (1, 2, 3)]
     made = forecasts(one.handle(records([*drafts, draft(other[20], 1), drafts[0]])))
-    assert [(item.symbol, item.role) for item in made] == [("AAPL", "baseline")] * 3 + [("AAPL", "champion")] * 3 + [
-        ("MSFT", "baseline")
-    ] * 3
+    assert [(item.symbol, item.role) for item in made] == [("AAPL", "champion")] * 3 + [("MSFT", "baseline")] * 3
     assert {item.forecast_id.rsplit(":", 1)[1] for item in made if item.symbol == "AAPL"} == {"p3"}
     assert all(item.provisional and item.last_price == 101.0 for item in made)
 
@@ -233,13 +233,44 @@ def test_a_draft_that_its_final_row_has_overtaken_is_not_forecast() -> None:
     assert one.handle(records([draft(market[4], 2), draft(market[2], 20)])) == []
 
 
+def test_provisional_forecasts_keep_their_pace_and_final_ones_do_not_wait() -> None:
+    now_s = 0.0
+    one = handler(clock=lambda: now_s)
+    (first,) = rows(1)
+    symbols = [f"S{number:03d}" for number in range(2 * ROUND)]
+
+    def drafts(revision: int, some: Sequence[str]) -> list[Record]:
+        return records(msgspec.structs.replace(draft(first, revision), symbol=symbol) for symbol in some)
+
+    def due_s() -> float | None:
+        return one.due_s
+
+    def made_of(sent: Iterable[Outgoing]) -> set[str]:
+        return {item.symbol for item in forecasts(sent)}
+
+    assert due_s() is None
+    assert made_of(one.handle(drafts(1, symbols))) == set(symbols[:ROUND])
+    assert due_s() == pytest.approx(ROUND / PROVISIONAL_PER_S)
+    assert one.handle([]) == one.handle(drafts(2, symbols[:1] + symbols[ROUND:])) == []
+    final = msgspec.structs.replace(first, symbol=symbols[-1])
+    assert {(item.symbol, item.provisional) for item in forecasts(one.handle(records([final])))} == {(symbols[-1], False)}
+    now_s = ROUND / PROVISIONAL_PER_S
+    assert due_s() == 0
+    made = forecasts(one.handle([]))
+    assert {item.symbol for item in made} == set(symbols[ROUND:-1]), "the longest waiting first, and its final row is there"
+    assert all(item.forecast_id.endswith(":p2") for item in made)
+    now_s *= 2
+    assert made_of(one.handle([])) == {symbols[0]}
+    assert due_s() is None
+
+
 def test_without_finals_the_drafts_fill_provisional_windows_and_no_final_one(champion: OnnxForecaster) -> None:
     market = rows(60)
     one = handler(champion)
     one.handle(records(market[:50]))
     for row in market[50:59]:
         made = forecasts(one.handle(records([draft(row, 5, row.close)])))
-        assert [item.role for item in made] == ["baseline"] * 3 + ["champion"] * 3
+        assert [item.role for item in made] == ["champion"] * 3
     finals = forecasts(one.handle(records(market[50:])))
     expected = forecasts(handler(champion).handle(records(market)))
     assert finals == expected[-len(finals) :]
@@ -316,7 +347,7 @@ def test_one_bad_answer_of_a_batch_spoils_no_other() -> None:
     one = handler(Broken(first_is_nan))
     one.handle(records(market[:5] + other[:5]))
     made = forecasts(one.handle(records([draft(market[5], 1), draft(other[5], 1)])))
-    assert {(item.symbol, item.role) for item in made} == {("AAPL", "baseline"), ("MSFT", "baseline"), ("MSFT", "champion")}
+    assert Counter((item.symbol, item.role) for item in made) == {("AAPL", "baseline"): 3, ("MSFT", "champion"): 3}
 
 
 def test_forecasts_of_every_model_are_calibrated_by_their_own_past(champion: OnnxForecaster) -> None:

@@ -107,6 +107,12 @@ def test_records_without_key_or_value_reach_the_handler(config: Settings, start:
     assert sorted((record.key, record.value) for record in outputs(config)) == [(b"", b"\xff"), (b"\xff\xfe", b"")]
 
 
+def test_a_handler_is_called_again_when_it_is_due(config: Settings, start: Start) -> None:
+    feed(config, range(10))
+    start("later")
+    eventually(lambda: sorted(values(config)) == list(range(10)), 30)
+
+
 def test_a_killed_worker_loses_nothing(config: Settings, start: Start) -> None:
     feed(config, range(30_000))
     process = start("echo")
