@@ -25,7 +25,7 @@ def run(windows: int = 1_000) -> dict[str, float]:
     """
     from models.forecaster import recurrent  # noqa: PLC0415 - seconds of TensorFlow
 
-    recurrent.prepare(seed=1)
+    recurrent.prepare()
     network = recurrent.build(SCALER)
     model = served(recurrent_graph.build([recurrent.weights(network, SCALER)]), _card(), "bench")
     batch = _market(windows)

@@ -87,7 +87,7 @@ def training(rows: pl.DataFrame, cut_us: int, _study: Study) -> Said:
     return {
         ("scaler",): Piece(cut_us, repr(scaler).encode()),
         ("training windows",): Piece(cut_us, data.train.windows.features.tobytes()),
-        ("training targets",): Piece(cut_us, data.train.scaled.tobytes()),
+        ("training targets",): Piece(cut_us, data.train.examples.scaled.tobytes()),
         ("validation",): Piece(end_us, data.validation.windows.features.tobytes()),
     }
 

@@ -35,7 +35,7 @@ class Linear(Parametric[LinearParameters]):
     @classmethod
     def fit(cls, data: Dataset, seed: int, effort: Effort) -> Linear:
         """Return the best of the penalised fits; nothing in it is random."""
-        scaler = data.train.scaler()
+        scaler = data.train.examples.scaler()
         centre = np.array([scaler[name][0] for name in FEATURES])
         deviation = np.array([scaler[name][1] for name in FEATURES])
         muted = np.tile(np.where(deviation > 1e-6, 1.0 / np.maximum(deviation, 1e-6), 0.0), WINDOW)
@@ -71,8 +71,8 @@ def _flat(windows: Windows, centre: Array) -> Array:
 
 def _ridge(part: Part, centre: Array, muted: Array, penalty: float) -> Array:
     """Return coefficients of plain features, [50 F, H]; `muted` [50 F] standardises, and is 0 for what never varied."""
-    features, weights = _flat(part.windows, centre) * muted, part.weights()[:, None]
-    targets = part.scaled[:, :, 0].astype(np.float64)
+    features, weights = _flat(part.windows, centre) * muted, part.examples.weights()[:, None]
+    targets = part.examples.scaled[:, :, 0].astype(np.float64)
     products = features.T @ (weights * features) / len(features)
     coefficients = np.linalg.solve(products + penalty * np.eye(len(muted)), features.T @ (weights * targets) / len(features))
     plain: Array = coefficients * muted[:, None]
@@ -80,5 +80,5 @@ def _ridge(part: Part, centre: Array, muted: Array, penalty: float) -> Array:
 
 
 def _errors(part: Part, centre: Array, coefficients: Array) -> Array:
-    errors: Array = part.scaled[:, :, 0] - _flat(part.windows, centre) @ coefficients
+    errors: Array = part.examples.scaled[:, :, 0] - _flat(part.windows, centre) @ coefficients
     return errors

@@ -6,10 +6,8 @@ A network starts as a random walk (mean 0, Gaussian quantiles) and departs from 
 
 from __future__ import annotations
 
-import math
 import os
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any
@@ -44,15 +42,15 @@ Scaler = dict[str, tuple[float, float]]
 Samples = NDArray[np.float32]
 
 
-def prepare(seed: int) -> None:
-    """Seed everything, and keep TensorFlow to :data:`THREADS` threads (without effect once it has computed something)."""
+def prepare() -> None:
+    """Make TensorFlow repeat its sums in one order, on :data:`THREADS` threads (which it heeds before it has computed anything)."""
+    tf.config.experimental.enable_op_determinism()
     if tf.config.threading.get_intra_op_parallelism_threads() == 0:
         tf.config.threading.set_intra_op_parallelism_threads(THREADS)
         tf.config.threading.set_inter_op_parallelism_threads(THREADS)
-    keras.utils.set_random_seed(seed)
 
 
-def build(scaler: Scaler, cell: Cell = "LSTM") -> Any:
+def build(scaler: Scaler, cell: Cell = "LSTM", *, seed: int = 0, dropout: bool = True) -> Any:
     """Return the untrained network: [N, 50, F] features to [N, H, 1 + Q], the mean and the quantiles.
 
     Outputs are in units of scale sqrt(h), see :class:`models.forecaster.windows.Windows`. Quantiles are ordered by
@@ -65,12 +63,22 @@ def build(scaler: Scaler, cell: Cell = "LSTM") -> Any:
         the network has learnt nothing about it.
     cell : Cell
         Which recurrent layer.
+    seed : int
+        Of the first weights and of what is dropped; nothing else here is random.
+    dropout : bool
+        Whether anything is dropped while it is trained.
     """
+    shares = (INPUT_DROPOUT, DROPOUT) if dropout else (0.0, 0.0)
     inputs = keras.Input((WINDOW, len(FEATURES)), name="features")
     scales, offsets = normalisation(scaler)
-    noisy = keras.layers.Dropout(INPUT_DROPOUT)(keras.layers.Rescaling(scales, offsets)(inputs))
-    hidden = LAYERS[cell](UNITS, name="recurrent")(noisy)
-    hidden = keras.layers.Dropout(DROPOUT)(hidden)
+    noisy = keras.layers.Dropout(shares[0], seed=seed + 1)(keras.layers.Rescaling(scales, offsets)(inputs))
+    first = {
+        "kernel_initializer": keras.initializers.GlorotUniform(seed + 2),
+        "recurrent_initializer": keras.initializers.Orthogonal(seed=seed + 3),
+        "seed": seed + 5,
+    }
+    hidden = LAYERS[cell](UNITS, name="recurrent", **first)(noisy)
+    hidden = keras.layers.Dropout(shares[1], seed=seed + 4)(hidden)
     raw = keras.layers.Dense(
         len(HORIZONS_MIN) * (1 + len(LEVELS)),
         kernel_initializer="zeros",
@@ -103,8 +111,8 @@ def _ordered(raw: Any) -> Any:
     return ops.concatenate([mean, *below, median, *above], axis=-1)
 
 
-def loss(target: Any, output: Any) -> Any:
-    """Return the mean pinball loss of the quantiles plus a Huber loss of the mean (jumps must not rule it).
+def losses(target: Any, output: Any) -> Any:
+    """Return of each window the mean pinball loss of its quantiles plus a Huber loss of the mean, which jumps must not rule; [N].
 
     Parameters
     ----------
@@ -113,47 +121,12 @@ def loss(target: Any, output: Any) -> Any:
     output : Any
         [N, H, 1 + Q], as :func:`build` gives.
     """
-    target = ops.cast(target, output.dtype)
+    target, output = ops.cast(target, "float32"), ops.cast(output, "float32")
     returns, weight = target[:, :, :1], target[:, :, 1:]
     miss = returns - output[:, :, 1:]
     levels = ops.convert_to_tensor(LEVELS.astype(np.float32))
-    pinball = ops.mean(weight * ops.maximum(levels * miss, (levels - 1.0) * miss))
-    return pinball + 0.1 * keras.losses.huber(weight * returns, weight * output[:, :, :1], delta=2.0)
-
-
-def fit(
-    network: Any,
-    train: tuple[Samples, Samples],
-    validation: tuple[Samples, Samples],
-    *,
-    epochs: int,
-    tell: Callable[[int], None],
-) -> None:
-    """Train `network` in place on (features, targets as in :func:`loss`) and leave it with its best weights on `validation`.
-
-    `tell` is called after each epoch with how many are done.
-
-    Raises
-    ------
-    ModelError
-        The loss is no longer a number.
-    """
-    network.compile(optimizer=keras.optimizers.Adam(1e-3, clipnorm=1.0), loss=loss)
-    callbacks = [
-        keras.callbacks.EarlyStopping(patience=2, restore_best_weights=True),
-        keras.callbacks.TerminateOnNaN(),
-        keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, _logs: tell(epoch + 1)),
-    ]
-    history = network.fit(
-        *train,
-        validation_data=validation,
-        epochs=epochs,
-        batch_size=256,
-        verbose=0,
-        callbacks=callbacks,
-    )
-    if not math.isfinite(history.history["loss"][-1]):
-        raise ModelError("training diverged: the loss is not a number; look for damaged rows in the lake")
+    pinball = ops.mean(weight * ops.maximum(levels * miss, (levels - 1.0) * miss), axis=(1, 2))
+    return pinball + 0.1 * ops.mean(keras.losses.huber(weight * returns, weight * output[:, :, :1], delta=2.0), axis=1)
 
 
 def weights(network: Any, scaler: Scaler) -> Weights:

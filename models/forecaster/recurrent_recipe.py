@@ -19,6 +19,7 @@ from models.forecaster.windows import FEATURE_VERSION, FEATURES, WINDOW, Array
 from models.registry import ModelCard, StoredModel
 from models.training.dataset import Dataset
 
+SEEDS = 10  # a network takes a few seeds one after another
 CHECKED = 256  # windows on which Keras and the graph must agree
 DROPOUT_SAMPLED = 0.2  # of the hidden units, as in training
 
@@ -43,7 +44,7 @@ class Recurrent:
 
     def fit(self, data: Dataset, seed: int, effort: Effort) -> OnnxForecaster:
         """Return the trained network, served as it will be live."""
-        scaler = data.train.scaler()
+        scaler = data.train.examples.scaler()
         trained = [self._member(data, scaler, seed + number, effort) for number in range(self.members)]
         graph = recurrent_graph.build(trained, _masks(trained[0].units, self.samples, seed))
         return served(graph, card(data, seed), self.name)
@@ -64,12 +65,20 @@ class Recurrent:
 def trained(data: Dataset, seed: int, effort: Effort, cell: Cell = "LSTM") -> Any:
     """Return a Keras network trained on `data`."""
     from models.forecaster import recurrent  # noqa: PLC0415 - seconds of TensorFlow
+    from models.training import loop  # noqa: PLC0415
 
-    recurrent.prepare(seed)
-    network = recurrent.build(data.train.scaler(), cell)
-    parts = ((part.windows.features, part.scaled) for part in (data.train, data.validation))
-    recurrent.fit(network, *parts, epochs=effort.epochs, tell=effort.tell)
-    return network
+    recurrent.prepare()
+    scaler = data.train.examples.scaler()
+    trainer = loop.Trainer(
+        lambda: recurrent.build(scaler, cell, seed=SEEDS * seed),
+        loop.Plan(effort.epochs, min(loop.Plan.batch, len(data.train.windows))),
+    )
+    trainer.fit(
+        loop.of_arrays(data.train.windows.features, data.train.examples.scaled, seed),
+        (data.validation.windows.features, data.validation.examples.scaled),
+        tell=lambda history: effort.tell(len(history.train)),
+    )
+    return trainer.network
 
 
 def card(data: Dataset, seed: int, name: str = "forecaster") -> ModelCard:
@@ -83,7 +92,7 @@ def card(data: Dataset, seed: int, name: str = "forecaster") -> ModelCard:
         quantiles=QUANTILES,
         data_cutoff_ts_us=data.data_cutoff_ts_us,
         seed=seed,
-        scaler=data.train.scaler(),
+        scaler=data.train.examples.scaler(),
     )
 
 

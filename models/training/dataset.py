@@ -25,17 +25,33 @@ LARGEST_TARGET = 20.0  # in volatilities; a halt's floored scale makes any move 
 
 
 @dataclass(frozen=True)
-class Part:
-    """Windows with what followed: `targets` [N, H] are log returns from each window's last close; `symbols` [N]."""
+class Examples:
+    """What a network learns from, of N windows.
 
-    windows: Windows
+    Parameters
+    ----------
+    features : NDArray[np.float32]
+        [N, 50, F].
+    scale : Array
+        [N], see :attr:`models.forecaster.windows.Windows.scale`.
+    targets : Array
+        [N, H], log returns from each window's last close.
+    symbols : NDArray[np.object_]
+        [N].
+    """
+
+    features: NDArray[np.float32]
+    scale: Array
     targets: Array
     symbols: NDArray[np.object_]
 
+    def __len__(self) -> int:
+        return len(self.features)
+
     @cached_property
     def scaled(self) -> NDArray[np.float32]:
-        """What a network is trained on, [N, H, 2]: the targets in units of scale sqrt(h), and the window's weight."""
-        scaled = self.targets / (self.windows.scale[:, None] * ROOT_HORIZON)
+        """The targets in units of scale sqrt(h), and the window's weight, [N, H, 2]."""
+        scaled = self.targets / (self.scale[:, None] * ROOT_HORIZON)
         scaled = np.clip(scaled, -LARGEST_TARGET, LARGEST_TARGET)
         return np.stack([scaled, np.broadcast_to(self.weights()[:, None], scaled.shape)], axis=2).astype(np.float32)
 
@@ -44,18 +60,32 @@ class Part:
 
         Forecasts are judged by their errors in returns, in which turbulent minutes count for more than calm ones.
         """
-        frame = pl.DataFrame({"symbol": self.symbols.astype(str), "scale": self.windows.scale})
+        frame = pl.DataFrame({"symbol": self.symbols.astype(str), "scale": self.scale})
         relative = frame.select(pl.col("scale") / pl.col("scale").median().over("symbol")).to_series().to_numpy()
         weights: Array = np.clip(relative, *WEIGHTS)
         return weights
 
     def scaler(self) -> dict[str, tuple[float, float]]:
         """Return the mean and the standard deviation of each feature."""
-        values = self.windows.features.reshape(-1, len(FEATURES)).astype(np.float64)
+        values = self.features.reshape(-1, len(FEATURES)).astype(np.float64)
         return {
             name: (float(mean), float(deviation))
             for name, mean, deviation in zip(FEATURES, values.mean(axis=0), values.std(axis=0), strict=True)
         }
+
+
+@dataclass(frozen=True)
+class Part:
+    """Windows with what followed: `targets` [N, H] are log returns from each window's last close; `symbols` [N]."""
+
+    windows: Windows
+    targets: Array
+    symbols: NDArray[np.object_]
+
+    @cached_property
+    def examples(self) -> Examples:
+        """What a network learns from them."""
+        return Examples(self.windows.features, self.windows.scale, self.targets, self.symbols)
 
 
 @dataclass(frozen=True)
@@ -94,8 +124,8 @@ def make(rows: pl.DataFrame, seed: int, limit: int = TRAINING_WINDOWS) -> Datase
         )
     chance = np.random.default_rng(seed)
     return Dataset(
-        train=part(rows, _thinned(ends[train], limit, chance)),
-        validation=part(rows, _thinned(ends[validation], VALIDATION_WINDOWS, chance)),
+        train=part(rows, thinned(ends[train], limit, chance)),
+        validation=part(rows, thinned(ends[validation], VALIDATION_WINDOWS, chance)),
         data_cutoff_ts_us=int(minutes[ends].max()) + (1 + LONGEST) * MINUTE_US,
     )
 
@@ -142,7 +172,8 @@ def raw_matrix(rows: pl.DataFrame) -> Array:
     return matrix
 
 
-def _thinned(ends: NDArray[np.int64], limit: int, chance: np.random.Generator) -> NDArray[np.int64]:
+def thinned(ends: NDArray[np.int64], limit: int, chance: np.random.Generator) -> NDArray[np.int64]:
+    """Return `ends`, or `limit` of them by chance, in their order."""
     return ends if len(ends) <= limit else np.sort(chance.choice(ends, limit, replace=False))
 
 

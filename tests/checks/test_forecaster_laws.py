@@ -80,8 +80,8 @@ def test_a_forecast_is_a_pure_function_of_its_windows(model: Fitted) -> None:
 
 def test_the_same_seed_fits_the_same_model(name: str, data: Dataset, model: Fitted) -> None:
     again = CATALOG[name].fit(data, SEED, Effort(epochs=1))
+    np.testing.assert_array_equal(again.forecast(windows(3)).quantiles, model.forecast(windows(3)).quantiles)
     assert again.model_id == model.model_id
-    assert again.forecast(windows(3)).quantiles.tobytes() == model.forecast(windows(3)).quantiles.tobytes()
 
 
 def test_another_seed_makes_another_network(name: str, fit: Fit) -> None:

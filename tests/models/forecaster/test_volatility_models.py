@@ -95,14 +95,14 @@ def test_har_believes_a_calm_that_has_just_begun_more_than_the_storm_before_it()
 
 def test_the_linear_model_is_scikit_learns_ridge(data: Dataset) -> None:
     model = Linear.fit(data, 1, Effort())
-    scaler = data.train.scaler()
+    scaler = data.train.examples.scaler()
     features = data.train.windows.features.astype(np.float64)
     for at, name in enumerate(FEATURES):
         mean, deviation = scaler[name]
         features[:, :, at] = (features[:, :, at] - mean) / deviation if deviation > 1e-6 else 0.0
-    flat, weights = features.reshape(len(features), -1), data.train.weights()
+    flat, weights = features.reshape(len(features), -1), data.train.examples.weights()
     ridge = Ridge(alpha=model.parameters.penalty * len(flat), fit_intercept=False, solver="cholesky")
-    ridge.fit(flat, data.train.scaled[:, :, 0], sample_weight=weights)
+    ridge.fit(flat, data.train.examples.scaled[:, :, 0], sample_weight=weights)
     said = model.forecast(data.train.windows).mean / (data.train.windows.scale[:, None] * np.sqrt(HORIZONS_MIN))
     np.testing.assert_allclose(said, ridge.predict(flat), atol=1e-6)
 

@@ -112,7 +112,7 @@ def test_scaled_targets_are_bounded_although_a_halt_has_next_to_no_volatility(ow
     halted = rows(600, scale=0.0)
     jumped = [msgspec.structs.replace(row, close=500.0, high=500.0) for row in halted[120:]]
     fill(own, halted[:120] + jumped)
-    assert np.abs(dataset.load(own, seed=1).train.scaled[:, :, 0]).max() == dataset.LARGEST_TARGET
+    assert np.abs(dataset.load(own, seed=1).train.examples.scaled[:, :, 0]).max() == dataset.LARGEST_TARGET
 
 
 def test_the_raw_matrix_has_the_columns_of_raw_in_order(own: Settings) -> None:
@@ -128,6 +128,6 @@ def test_a_turbulent_window_weighs_more_than_a_calm_one_of_its_symbol_whatever_t
     turbulent = [msgspec.structs.replace(row, minute_ts_us=row.minute_ts_us - 200 * MINUTE_US) for row in rows(200, scale=2e-3)]
     fill(own, turbulent + calm, wild)
     part = dataset.load(own, seed=1).train
-    weights = part.weights()
+    weights = part.examples.weights()
     assert np.median(weights[part.symbols == "MSFT"]) == pytest.approx(1.0)
     assert weights[part.symbols == "AAPL"].max() > 2.5

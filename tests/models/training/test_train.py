@@ -82,9 +82,9 @@ def test_the_same_seed_gives_the_same_weights(own: Settings, announced: ModelAnn
 def test_the_untrained_network_is_the_random_walk(own: Settings) -> None:
     from models.forecaster import recurrent  # noqa: PLC0415 - loads TensorFlow
 
-    recurrent.prepare(seed=1)
+    recurrent.prepare()
     data = dataset.load(own, seed=1).validation
-    output = np.asarray(recurrent.build(dataset.load(own, seed=1).train.scaler())(data.windows.features[:5]))
+    output = np.asarray(recurrent.build(dataset.load(own, seed=1).train.examples.scaler())(data.windows.features[:5]))
     np.testing.assert_allclose(output[:, :, 0], 0.0, atol=1e-6)
     np.testing.assert_allclose(output[:, :, 1:], np.broadcast_to(Z, output[:, :, 1:].shape), atol=1e-5)
 
@@ -95,8 +95,8 @@ def test_a_feature_that_never_varied_is_muted_and_an_export_that_differs_is_refu
 
     from models.forecaster import recurrent  # noqa: PLC0415 - loads TensorFlow
 
-    recurrent.prepare(seed=1)
-    scaler = dataset.load(own, seed=1).train.scaler()
+    recurrent.prepare()
+    scaler = dataset.load(own, seed=1).train.examples.scaler()
     muted = scaler | {"sentiment": (0.0, 0.0)}
     network = recurrent.build(muted)
     sample = windows(2).features
