@@ -1,6 +1,7 @@
 """`tickcast bench throughput` and `bench latency --engine-only`: the feature engine by itself, fed by the simulated market.
 
-Broker, producer, sentiment consumer and engine are real processes on this machine. Latencies are differences of the broker's
+Broker, producer, sentiment consumer and engine are real processes on this machine; under a heavy load a client in C takes the
+producer's place (`bench_feed.py`). Latencies are differences of the broker's
 own time stamps: when it had a feature row, less when it had the newest input behind that row. They are read from the topic
 afterwards, so that measuring costs the run nothing.
 """
@@ -11,9 +12,8 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +24,11 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from deploy.bench_feed import Bygone, Feeding, feeding
 from deploy.local import supervisor
 from deploy.local.processes import Process
 from deploy.local.statuses import Statuses
-from producers.base import Event
 from producers.market import Market
-from producers.pace import Unpaced
-from producers.run import Producing
 from producers.simulated import Simulated
 from streams import bus, checkpoint, job
 from streams.clock import SECOND_US, wall_ts_us
@@ -40,6 +38,7 @@ from streams.testing import eventually
 READY_TIMEOUT_S = 180.0
 CATCH_UP_TIMEOUT_S = 900.0
 WARM_UP_S = 20.0  # Spark compiles its plan at the first rows
+WARM_UP_LOADED_S = 90.0  # Java compiles what Spark has generated, for want of a free core in more than a minute
 PAUSE_MS = 250.0  # a silence of this length is a pause: at a checkpoint, most of all
 MOST_RECORDS = 400_000  # of `features` that are looked at; of more, whole partitions are left out
 LEVELS = (50, 90, 99)
@@ -47,11 +46,12 @@ LEVELS = (50, 90, 99)
 
 @dataclass(frozen=True)
 class Load:
-    """What the engine gets: `rate` ticks a second over `symbols` symbols, for `seconds` behind `WARM_UP_S` that do not count."""
+    """What the engine gets: `rate` ticks a second over `symbols` symbols, for `seconds` behind `warm_up_s` that do not count."""
 
     rate: float
     symbols: int
     seconds: float
+    warm_up_s: float = WARM_UP_S
 
     @property
     def names(self) -> str:
@@ -66,15 +66,19 @@ def latency(settings: Settings, load: Load, console: Console) -> dict[str, Any]:
     """
     short = replace(load, seconds=max(30.0, load.seconds / 5))
     with own_broker(settings) as own:
-        runs = {"realtime": _live(own, "realtime", load, console), "microbatch": _live(own, "microbatch", short, console)}
+        runs = {
+            "realtime": _live(own, "realtime", load, _produced, console),
+            "microbatch": _live(own, "microbatch", short, _produced, console),
+        }
     ratio = runs["microbatch"]["latency_ms"]["p50"] / runs["realtime"]["latency_ms"]["p50"]
     return {"load": msgspec.to_builtins(load), "engines": runs, "p50_ratio": ratio}
 
 
 def throughput(settings: Settings, load: Load, backlog: int, console: Console) -> dict[str, Any]:
     """Return the figures of real time under `load`, and how fast micro-batches work off a backlog of ticks."""
+    warmed = replace(load, warm_up_s=WARM_UP_LOADED_S)
     with own_broker(settings) as own:
-        runs = {"realtime": _live(own, "realtime", load, console)} if load.seconds else {}
+        runs = {"realtime": _live(own, "realtime", warmed, _fed, console)} if load.seconds else {}
         caught_up = _catch_up(own, load, backlog, console) if backlog else {}
     return {"load": msgspec.to_builtins(load), "engines": runs, "catch_up": caught_up}
 
@@ -113,26 +117,49 @@ def _said(statuses: Statuses, role: Process) -> str:
     return event.state if event is not None else ""
 
 
-def _live(settings: Settings, engine: Engine, load: Load, console: Console) -> dict[str, Any]:
+@contextmanager
+def _produced(own: Settings, load: Load) -> Iterator[None]:
+    """Let the product's producer tell the market for the length of a `with` block."""
+    producer = Process("produce", own, ("--source", "simulated", "--rate", str(load.rate)))
+    producer.start()
+    try:
+        yield
+    finally:
+        producer.stop()
+
+
+def _fed(own: Settings, load: Load) -> AbstractContextManager[None]:
+    return feeding(own, Simulated(Market(symbols=own.symbol_list, rate=load.rate)))
+
+
+def _live(
+    settings: Settings,
+    engine: Engine,
+    load: Load,
+    tell: Callable[[Settings, Load], AbstractContextManager[None]],
+    console: Console,
+) -> dict[str, Any]:
     """Return what one engine made of a load that came as it happened."""
     own = _namespace(settings, engine, load, "live")
-    with running_roles(own, "sentiment", "stream") as (_, stream):
-        producer = Process("produce", own, ("--source", "simulated", "--rate", str(load.rate)))
-        producer.start()
-        try:
-            _wait(WARM_UP_S, f"{engine}: warming up", console)
-            begin_us, used = wall_ts_us(), cpu_s(stream.pid)
-            sizes = _wait(load.seconds, f"{engine}: {load.rate:,.0f} ticks/s", console, lambda: memory_mib(stream.pid))
-            end_us, used = wall_ts_us(), cpu_s(stream.pid) - used
-        finally:
-            producer.stop()
+    with running_roles(own, "sentiment", "stream") as (_, stream), tell(own, load):
+        _wait(load.warm_up_s, f"{engine}: warming up", console)
+        begin_us, used, busy = wall_ts_us(), cpu_s(stream.pid), _machine_cpu_s()
+        sizes = _wait(load.seconds, f"{engine}: {load.rate:,.0f} ticks/s", console, lambda: memory_mib(stream.pid))
+        end_us, used, busy = wall_ts_us(), cpu_s(stream.pid) - used, _machine_cpu_s() - busy
     seen = Seen.of(own, begin_us, end_us)
     return seen.figures() | {
         "ticks_per_s": _sent(own, begin_us, end_us) / (end_us - begin_us) * SECOND_US,
         "engine_cpu_share": used / (end_us - begin_us) * SECOND_US,
+        "machine_cpu_share": busy / (end_us - begin_us) * SECOND_US,
         "engine_memory_mib": [sizes[0], sizes[len(sizes) // 2], sizes[-1]],
         "checkpoints": (checkpoint.last_commit(job.folder(own)) or 0) if engine == "realtime" else 0,
     }
+
+
+def _machine_cpu_s() -> float:
+    """Return the CPU time that all processes of this machine have used."""
+    times = psutil.cpu_times()
+    return float(sum(times) - times.idle - getattr(times, "iowait", 0.0))
 
 
 def _wait(seconds: float, what: str, console: Console, sample: Callable[[], float] = lambda: 0.0) -> list[float]:
@@ -215,31 +242,12 @@ def _percentiles(values: np.ndarray[Any, np.dtype[np.float64]]) -> dict[str, flo
     return {f"p{level}": float(np.percentile(values, level)) if len(values) else float("nan") for level in LEVELS}
 
 
-class Bygone:
-    """A simulated market of some seconds that end now, told as fast as it is asked for."""
-
-    live = True
-    name = "simulated"
-
-    def __init__(self, market: Market, ticks: int) -> None:
-        self._ticks = ticks
-        self._now_us = wall_ts_us() - round(ticks / market.rate * SECOND_US)
-        self._market = Simulated(market, clock=lambda: self._now_us, sleep=self._sleep)
-
-    def _sleep(self, seconds: float) -> None:
-        self._now_us += max(1, round(seconds * SECOND_US))
-
-    def events(self, resume_after: int = -1) -> Iterator[Event]:
-        """Yield the events."""
-        return islice(self._market.events(resume_after), self._ticks)
-
-
 def _catch_up(settings: Settings, load: Load, backlog: int, console: Console) -> dict[str, Any]:
     """Return how fast micro-batches work off `backlog` ticks that are there when the engine starts."""
     own = _namespace(settings, "microbatch", load, "catch-up")
     market = Market(symbols=own.symbol_list, rate=load.rate)
     with console.status(f"preparing {backlog:,} ticks"):
-        Producing(own, Bygone(market, backlog), Unpaced(), threading.Event()).run()
+        Feeding(own, Bygone(market, backlog), threading.Event()).run()
     engine = Process("stream", own)
     statuses = Statuses(own)
     engine.start()
@@ -263,7 +271,7 @@ def table(figures: dict[str, Any]) -> Table:
     for kind, level in levels:
         values = [f"{run[kind][level]:.1f}" for run in figures["engines"].values()]
         rows.add_row(f"{level} ms{', pauses left out' if 'without' in kind else ''}", *values)
-    for name in ("ticks_per_s", "engine_cpu_share", "last_fifth_p50_ms", "checkpoints"):
+    for name in ("ticks_per_s", "engine_cpu_share", "machine_cpu_share", "last_fifth_p50_ms", "checkpoints"):
         rows.add_row(name.replace("_", " "), *[f"{run[name]:,.1f}" for run in figures["engines"].values()])
     rows.add_row("pauses ms", *[" ".join(map(str, run["pauses_ms"][:12])) for run in figures["engines"].values()])
     rows.add_row("engine MiB: begin, middle, end", *[str(run["engine_memory_mib"]) for run in figures["engines"].values()])
