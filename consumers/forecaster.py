@@ -69,6 +69,8 @@ class ForecastHandler:
     ----------
     champion : Callable[[], Forecaster | None]
         Asked once per batch for the model to use; None while there is none.
+    challenger : Callable[[], Forecaster | None]
+        Asked likewise for a model that forecasts final rows beside the champion, whose forecasts nobody should act on.
     clock : Callable[[], float]
         Seconds, for the pace of provisional forecasts.
     """
@@ -79,9 +81,16 @@ class ForecastHandler:
     # a window and room for late revisions; the longest horizon and what was not committed
     lookback_min: Mapping[str, int] = MappingProxyType({"features": 180, "forecasts": 60})
     max_batch = LARGEST_BATCH
+    company_s = 0.0
 
-    def __init__(self, champion: Callable[[], Forecaster | None], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        champion: Callable[[], Forecaster | None],
+        clock: Callable[[], float] = time.monotonic,
+        challenger: Callable[[], Forecaster | None] = lambda: None,
+    ) -> None:
         self._champion = champion
+        self._challenger = challenger
         self._clock = clock
         self._baseline = RandomWalk()
         self.forget()
@@ -156,7 +165,8 @@ class ForecastHandler:
     def _final(self, arrival: Arrival, champion: Forecaster | None) -> Iterator[Outgoing]:
         issued = self._issued[arrival.row.symbol].pop(arrival.row.minute_ts_us, set())
         asked = _Asked(arrival, self._histories[arrival.row.symbol].window(arrival.row.minute_ts_us))
-        for forecast, _ in _forecasts([asked], self._makers(len(asked.window), champion, provisional=False)):
+        bars = len(asked.window)
+        for forecast, _ in _forecasts([asked], self._makers(bars, champion, provisional=False) + self._shadow(bars, champion)):
             if isinstance(forecast, ModelError):
                 yield _refused(arrival.record, forecast)
             elif forecast.forecast_id not in issued:
@@ -199,6 +209,15 @@ class ForecastHandler:
         if champion is not None and bars >= champion.minimum_bars:
             makers.append(Maker(champion, "champion", provisional))
         return makers
+
+    def _shadow(self, bars: int, champion: Forecaster | None) -> list[Maker]:
+        """Return the challenger where there is one that is not the champion: no model forecasts a row twice."""
+        challenger = self._challenger()
+        if challenger is None or bars < challenger.minimum_bars:
+            return []
+        if champion is not None and challenger.model_id == champion.model_id:
+            return []
+        return [Maker(challenger, "challenger", provisional=False)]
 
 
 def _forecasts(asked: Sequence[_Asked], makers: Sequence[Maker]) -> Iterator[tuple[Forecast | ModelError, _Asked]]:
@@ -264,4 +283,4 @@ def make_handler(settings: Settings, follower: ModelFollower[Forecaster] | None 
     bus.ensure_topics(settings)
     follower = follower or make_follower()
     follower.start(settings)
-    return ForecastHandler(follower.current)
+    return ForecastHandler(follower.current, challenger=follower.challenger)

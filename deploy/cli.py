@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from deploy import doctor as doctors
-from deploy import evaluate_cli, forecast_cli, lake_cli, models_cli, roles, tailing, tape_cli
+from deploy import evaluate_cli, forecast_cli, lake_cli, models_cli, roles, tailing, tape_cli, training_cli
 from deploy.local import jars, supervisor
 from deploy.local.processes import STOP_TIMEOUT_S
 from deploy.report_file import write_figures
@@ -94,6 +94,7 @@ def up(
     duration: Annotated[float, typer.Option(help="end after so many seconds of everything running")] = 0.0,
     report: Annotated[Path | None, typer.Option("--report", "--json", help="write the figures of a run that ends")] = None,
     open_page: Annotated[bool, typer.Option("--open", help="open the page in a browser")] = False,
+    retrain: Annotated[str, typer.Option(help="how often to train again, besides after drift, as 12h or 1d; off: never")] = "1d",
 ) -> None:
     """Run everything: broker, producer, features, sentiment, forecasts, scores, the page. Ctrl-C stops it cleanly."""
     from deploy import up as whole  # noqa: PLC0415 - the command line must answer --help at once
@@ -108,7 +109,10 @@ def up(
         duration_s=duration,
         report=report,
         open_page=open_page,
+        retrain_every=retrain,
     )
+    if retrain != "off":
+        training_cli.seconds_of(retrain)
     if until_drained and "replay" not in choice.names:
         raise SettingsError("--until-drained needs a tape that ends: add --replay DIR")
     figures = whole.run(configured(symbols=symbols), options, out)
@@ -183,10 +187,9 @@ def score() -> None:
     roles.score(connected())
 
 
-@app.command()
-def train() -> None:
-    """Make sure that there is a forecaster: announce the newest one, or train one (on simulated history if the lake is empty)."""
-    roles.train(connected())
+app.command()(training_cli.etl)
+app.command()(training_cli.train)
+app.command()(training_cli.retrain)
 
 
 @app.command()
@@ -381,6 +384,26 @@ def week(
 
 
 bench_app.command("forecast")(forecast_cli.bench_forecast)
+
+
+@bench_app.command("train")
+def bench_train(
+    workers: Annotated[str, typer.Option(help="how many, comma separated, 1 among them")] = "1,2",
+    epochs: Annotated[int, typer.Option(min=1)] = 3,
+    report: Annotated[Path | None, typer.Option("--json", "--report", help="write the figures here")] = None,
+) -> None:
+    """Time the input pipeline and the training, and hold several workers against one: loss by loss, weight by weight."""
+    from deploy import bench_train as bench  # noqa: PLC0415 - the command line must answer --help at once
+
+    try:
+        counts = [int(count) for count in workers.split(",")]
+    except ValueError as error:
+        raise SettingsError(f"--workers is numbers with commas between them, not {workers!r}") from error
+    with out.status("") as status:
+        figures = bench.run(configured(), counts, epochs, status.update)
+    _show(figures, bench.table, report)
+    if not figures["holds"]:
+        raise typer.Exit(1)
 
 
 @bench_app.command("forecast-call")

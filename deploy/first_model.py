@@ -34,13 +34,14 @@ OPTIONS = {"spark.app.name": "tickcast-history", "spark.driver.memory": "1500m"}
 
 
 def ensure(settings: Settings) -> None:
-    """Announce the newest stored forecaster; where there is none, make one from the lake, and fill a lake that has too little."""
-    stored = registry.newest(settings, train.NAME)
+    """Announce the champion; where there is none, make one from the lake, and fill a lake that has too little."""
+    champion = registry.champion(settings, train.NAME)
     status = bus.StatusReporter(settings, "train")
-    if stored is not None:
+    if champion is not None:
+        reason = next((one.reason for one in reversed(registry.promotions(settings, train.NAME))), "the newest stored model")
         with bus.producing(settings) as client:
-            registry.announce(settings, stored.announcement(promoted=True, reason="the newest stored model"), client)
-        status.say("done", f"{stored.card.model_id} is stored already")
+            registry.announce(settings, champion.announcement(promoted=True, reason=reason), client)
+        status.say("done", f"{champion.card.model_id} is stored already")
     else:
         if windows_in_lake(settings) < ENOUGH_WINDOWS:
             status.say("training", f"simulating {DAYS} days of history")

@@ -8,20 +8,98 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
+import msgspec
 import typer
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
 from deploy.report_file import write_figures
+from deploy.training_cli import maybe_connected
 from streams import settings
+from streams.clock import iso
+from streams.messages import ModelAnnouncement
 
-app = typer.Typer(no_args_is_help=True, help="Look at the models: list, export, time and examine them.")
+app = typer.Typer(no_args_is_help=True, help="The models: list, show, promote, roll back; and those that score headlines.")
 sentiment = typer.Typer(no_args_is_help=True, help="The models that score headlines.")
 app.add_typer(sentiment, name="sentiment")
 out = Console()
 
 Report = Annotated[Path | None, typer.Option("--json", "--report", help="write the figures here")]
+
+
+@app.command("list")
+def listed_forecasters(report: Report = None) -> None:
+    """List the forecasters of this home, the newest data first, which one serves, and their pinball skill on unseen windows."""
+    from consumers.forecaster import MODEL  # noqa: PLC0415 - the command line must answer --help at once
+    from models import registry  # noqa: PLC0415
+
+    config = settings.load()
+    before = registry.promotions(config, MODEL)
+    cards = registry.stored(config, MODEL)
+    table = Table("model", "serves", "data until", "skill", "windows")
+    for card in cards:
+        serves = "champion" if before and before[-1].model_id == card.model_id else ""
+        skill = card.metrics.get("skill_pinball")
+        told = "-" if skill is None else f"{skill:+.2%}"
+        table.add_row(card.model_id, serves, iso(card.data_cutoff_ts_us)[:16], told, f"{card.metrics.get('windows', 0):,.0f}")
+    out.print(table)
+    figures = {"champion": before[-1].model_id if before else None, "promotions": msgspec.to_builtins(before)}
+    write_figures({**figures, "models": msgspec.to_builtins(cards)}, report)
+
+
+@app.command()
+def show(model_id: Annotated[str, typer.Argument(help="one of `tickcast models list`")], report: Report = None) -> None:
+    """Show all that is known of a forecaster: its card, and how it fared whenever it was to be promoted."""
+    from consumers.forecaster import MODEL  # noqa: PLC0415 - the command line must answer --help at once
+    from models import registry  # noqa: PLC0415
+
+    config = settings.load()
+    stored = registry.find(config, MODEL, model_id)
+    reasons = [one.reason for one in registry.promotions(config, MODEL) if one.model_id == model_id]
+    figures = {"folder": str(stored.folder), "promotions": reasons, **msgspec.to_builtins(stored.card)}
+    write_figures(figures, report)
+    out.print_json(data=figures)
+
+
+@app.command()
+def promote(
+    model_id: Annotated[str, typer.Argument(help="one of `tickcast models list`")],
+    reason: Annotated[str, typer.Option(help="why, for everybody who reads `models`")] = "by hand",
+    report: Report = None,
+) -> None:
+    """Make a stored forecaster the champion; running forecasters swap to it between two polls, without a restart."""
+    from models import promoting  # noqa: PLC0415 - the command line must answer --help at once
+
+    _announced(promoting.promote(maybe_connected(settings.load()), model_id, reason), report)
+
+
+@app.command()
+def rollback(
+    reason: Annotated[str, typer.Option(help="why, for everybody who reads `models`")] = "rolled back by hand",
+    report: Report = None,
+) -> None:
+    """Make the champion's predecessor the champion again."""
+    from models import promoting  # noqa: PLC0415 - the command line must answer --help at once
+
+    _announced(promoting.rollback(maybe_connected(settings.load()), reason), report)
+
+
+@app.command()
+def shadow(
+    model_id: Annotated[str, typer.Argument(help="one of `tickcast models list`")],
+    off: Annotated[bool, typer.Option("--off", help="end it")] = False,
+    report: Report = None,
+) -> None:
+    """Let a stored forecaster forecast beside the champion, as challenger: it is scored live, and nobody acts on it."""
+    from models import promoting  # noqa: PLC0415 - the command line must answer --help at once
+
+    _announced(promoting.shadow(maybe_connected(settings.load()), model_id, on=not off), report)
+
+
+def _announced(announcement: ModelAnnouncement, report: Path | None) -> None:
+    write_figures(msgspec.to_builtins(announcement), report)
+    out.print(f"{announcement.model_id}: {announcement.reason}", highlight=False)
 
 
 @sentiment.command("list")

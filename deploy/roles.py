@@ -8,7 +8,7 @@ from deploy.local import jars
 from streams.settings import Settings
 
 # In the order in which a tick meets them.
-ROLES = ("produce", "stream", "archive", "sentiment", "forecast", "score", "train", "console")
+ROLES = ("produce", "stream", "archive", "sentiment", "forecast", "score", "train", "retrain", "console")
 
 
 def spark_jars(settings: Settings) -> list[Path]:

@@ -39,6 +39,8 @@ class Options:
     duration_s: float = 0.0
     report: Path | None = None
     open_page: bool = False
+    retrain_every: str = "1d"
+    """How often an unbounded run trains again, besides after drift; `off`: never."""
 
     @property
     def bounded(self) -> bool:
@@ -68,7 +70,7 @@ def plan(settings: Settings, options: Options) -> Plan:
     """Return which roles run and when.
 
     Unbounded: what every tick goes through starts first, the source and the rest once that runs, and training last. Bounded:
-    the source waits until everything is ready, a trained model included.
+    the source waits until everything is ready, a trained model included. Only an unbounded run trains again.
     """
 
     def role(name: str, *arguments: str, niceness: int = 0) -> Process:
@@ -77,10 +79,13 @@ def plan(settings: Settings, options: Options) -> Plan:
     produce = role("produce", *options.arguments)
     console = () if options.headless else (role("console"),)
     work = (role("sentiment"), role("score"), role("archive"))
-    train = role("train", niceness=10)
+    train = role("train", "--ensure", niceness=10)
     if options.bounded:
         return Plan(((role("stream"), role("forecast")), (*work, *console), (train,)), held=(produce,))
-    return Plan(((role("stream"), role("forecast"), *console), (produce, *work), (train,)))
+    again = (
+        () if options.retrain_every == "off" else (role("retrain", "--every", options.retrain_every, "--on-drift", niceness=10),)
+    )
+    return Plan(((role("stream"), role("forecast"), *console), (produce, *work), (train,), again))
 
 
 class Run:

@@ -3,6 +3,7 @@
     HOME/models/NAME/MODEL_ID/model.onnx    what is served; its sha256 names the model
                               model.keras   what training can go on from
                               meta.json     a `ModelCard`
+    HOME/models/NAME/promotions.json        who was champion, one after another
 
 Nothing in it is ever unpickled: an ONNX graph and JSON are all that a server reads.
 """
@@ -27,6 +28,7 @@ from streams.settings import Settings
 
 SERVED = "model.onnx"
 CARD = "meta.json"
+PROMOTIONS = "promotions.json"
 
 
 class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,6 +50,13 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
     metrics: dict[str, float] = {}
     model_id: str = ""
     files: dict[str, str] = {}
+
+
+class Promotion(msgspec.Struct, frozen=True, kw_only=True):
+    """A model became champion, and why."""
+
+    model_id: str
+    reason: str
 
 
 class StoredModel(NamedTuple):
@@ -125,6 +134,68 @@ def newest(settings: Settings, name: str) -> StoredModel | None:
     return None
 
 
+def find(settings: Settings, name: str, model_id: str) -> StoredModel:
+    """Return the stored model with that id, its files checked.
+
+    Raises
+    ------
+    ModelError
+        There is none, or it is damaged.
+    """
+    folder = settings.home / "models" / name / model_id
+    if not (folder / CARD).is_file():
+        raise ModelError(f"there is no model {model_id!r}; `tickcast models list` shows those that are here")
+    return load(folder.resolve().as_uri(), read_card(folder).files.get(SERVED, ""))
+
+
+def stored(settings: Settings, name: str) -> list[ModelCard]:
+    """Return the cards of the models called `name`, the newest data first; damaged cards are left out."""
+    cards = []
+    for path in (settings.home / "models" / name).glob(f"*/{CARD}"):
+        with contextlib.suppress(ModelError):
+            cards.append(read_card(path.parent))
+    return sorted(cards, key=lambda card: (card.data_cutoff_ts_us, card.model_id), reverse=True)
+
+
+def promotions(settings: Settings, name: str) -> list[Promotion]:
+    """Return who was champion of `name`, the present one last.
+
+    Raises
+    ------
+    ModelError
+        The list is damaged.
+    """
+    path = settings.home / "models" / name / PROMOTIONS
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=list[Promotion])
+    except OSError:
+        return []
+    except msgspec.MsgspecError as error:
+        raise ModelError(f"{path} is damaged ({error}); delete it, and promote a model by hand") from error
+
+
+def promote(settings: Settings, model: StoredModel, reason: str) -> None:
+    """Make `model` the champion; where it is that already, nothing changes."""
+    before = promotions(settings, model.card.name)
+    if before and before[-1].model_id == model.card.model_id:
+        return
+    path = settings.home / "models" / model.card.name / PROMOTIONS
+    scratch = path.with_suffix(".tmp")
+    scratch.write_bytes(msgspec.json.encode([*before, Promotion(model_id=model.card.model_id, reason=reason)]))
+    scratch.replace(path)
+
+
+def champion(settings: Settings, name: str) -> StoredModel | None:
+    """Return the champion called `name`, or where its files are damaged the one before it; None where there is none.
+
+    Where nobody was ever promoted it is the model that was stored last.
+    """
+    for promotion in reversed(promotions(settings, name)):
+        with contextlib.suppress(ModelError):
+            return find(settings, name, promotion.model_id)
+    return newest(settings, name)
+
+
 def load(uri: str, sha256: str) -> StoredModel:
     """Return the model at `uri` after checking every file of it.
 
@@ -133,13 +204,24 @@ def load(uri: str, sha256: str) -> StoredModel:
     ModelError
         A file is missing, its checksum is another, or the card cannot be read.
     """
-    folder = Path(unquote(urlparse(uri).path))
+    folder = _local(uri)
     card = read_card(folder)
     if card.files.get(SERVED) != sha256:
         raise ModelError(f"the model at {folder} is not the one announced (sha256 {sha256[:8]}…); train or promote again")
     for name, expected in card.files.items():
         _check(folder / name, expected)
     return StoredModel(folder, card)
+
+
+def _local(uri: str) -> Path:
+    """Return the folder at `uri`; what is no file here is downloaded from wherever MLflow keeps it."""
+    place = urlparse(uri)
+    if place.scheme in {"", "file"}:
+        return Path(unquote(place.path))
+    from models import tracking  # noqa: PLC0415 - seconds, and only with a tracking server
+    from streams import settings  # noqa: PLC0415
+
+    return tracking.download(settings.load(), uri)
 
 
 def read_card(folder: Path) -> ModelCard:
@@ -166,5 +248,10 @@ def _check(path: Path, expected: str) -> None:
 
 
 def announce(settings: Settings, announcement: ModelAnnouncement, client: KafkaProducer) -> None:
-    """Publish `announcement` on `models` and wait until the broker has it."""
-    bus.send_all(client, settings, [bus.outgoing("models", announcement.name, announcement)])
+    """Publish `announcement` on `models` and wait until the broker has it.
+
+    It is the newest word on a challenger, and where it is promoted on the champion too: the topic keeps the last of each.
+    """
+    keys = [announcement.name] if announcement.promoted else []
+    records = [bus.outgoing("models", key, announcement) for key in (*keys, f"{announcement.name}:challenger")]
+    bus.send_all(client, settings, records)

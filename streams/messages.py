@@ -183,7 +183,7 @@ class Score(Message, frozen=True, kw_only=True):
 
 
 class ModelAnnouncement(Message, frozen=True, kw_only=True):
-    """A model was registered, promoted, refused or rolled back. Key: model name. Compacted."""
+    """What was decided of a model. Compacted. Key: its name, of whoever serves; NAME:challenger, of the newest challenger."""
 
     name: Identifier
     model_id: Identifier
@@ -194,6 +194,7 @@ class ModelAnnouncement(Message, frozen=True, kw_only=True):
     metrics: dict[str, float] = {}
     data_cutoff_ts_us: TimestampUs = 0
     effective_from_ts_us: TimestampUs = 0
+    shadow: Annotated[bool, Meta(description="not promoted, but it forecasts beside the champion, as challenger")] = False
 
 
 class DeadLetter(Message, frozen=True, kw_only=True):

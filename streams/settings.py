@@ -48,10 +48,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         str, Meta(description="Spark cluster of engine and archive, as in spark://host:7077; empty: none")
     ] = ""
     closings: Annotated[bool, Meta(description="whether producers send closings; 0: none does, no row is final (slower)")] = True
+    repeats: Annotated[
+        bool, Meta(description="whether anything may come twice; 0: nothing does (faster, and little to remember)")
+    ] = True
     lateness_min: Annotated[int, Meta(ge=0, le=15, description="how late a tick may be and still revise")] = 10
     future_s: Annotated[int, Meta(ge=0, le=60, description="how far a tick may be ahead of its clock")] = 5
     sentiment: Annotated[SentimentChoice, Meta(description="which sentiment model; auto: FinBERT if it can be had")] = "auto"
     finbert: Annotated[str, Meta(description="a local folder or hub name with FinBERT's weights")] = "ProsusAI/finbert"
+    tracking: Annotated[str, Meta(description="MLflow server that keeps the models' record; empty: sqlite in HOME/registry")] = ""
     offline: Annotated[bool, Meta(description="never ask a model hub; HF_HUB_OFFLINE=1 sets it too")] = False
     console_port: Annotated[int, Meta(ge=0, le=65535, description="port of the web page on 127.0.0.1")] = 8321
     java_home: Annotated[str, Meta(description="a JDK or JRE 17+; JAVA_HOME sets it too")] = ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -20,6 +21,10 @@ STATE = {
     "spark.sql.streaming.stateStore.rocksdb.changelogCheckpointing.enabled": "true",
     # Spark keeps 100, which at a checkpoint every five minutes is all that came in eight hours; only the last is ever read
     "spark.sql.streaming.minBatchesToRetain": "10",
+    # the default starts programs (chmod, readlink) for each file that it writes to a local disk: half of a checkpoint's time
+    "spark.sql.streaming.checkpointFileManagerClass": (
+        "org.apache.spark.sql.execution.streaming.checkpointing.FileSystemBasedCheckpointFileManager"
+    ),
 }
 QUIET = {
     "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={Path(__file__).with_name('log4j2.properties')}",
@@ -59,6 +64,7 @@ def _place(slots: int, master: str) -> dict[str, str]:
     """Return the options that say where tasks run."""
     if not master:
         os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)  # else plain python3, which has none of our packages
         return {"spark.master": f"local[{slots}]"} | LOOPBACK
     # Real-time mode refuses to begin while a slot is missing, and executors take seconds to come up.
     wait = {"minRegisteredResourcesRatio": "1.0", "maxRegisteredResourcesWaitingTime": "60s"}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any
@@ -38,14 +39,15 @@ LAYERS: dict[Cell, Any] = {"LSTM": keras.layers.LSTM, "RNN": keras.layers.Simple
 
 MEDIAN = len(LEVELS) // 2
 Z = [NormalDist().inv_cdf(level) for level in LEVELS.tolist()]
+__all__ = ["build", "check", "keras", "losses", "prepare", "tf", "weights", "write"]
 Scaler = dict[str, tuple[float, float]]
 Samples = NDArray[np.float32]
 
 
 def prepare() -> None:
-    """Make TensorFlow repeat its sums in one order, on :data:`THREADS` threads (which it heeds before it has computed anything)."""
+    """Make TensorFlow repeat its sums in one order, on :data:`THREADS` threads (heeded before it computes anything)."""
     tf.config.experimental.enable_op_determinism()
-    if tf.config.threading.get_intra_op_parallelism_threads() == 0:
+    with suppress(RuntimeError):  # it has computed something already
         tf.config.threading.set_intra_op_parallelism_threads(THREADS)
         tf.config.threading.set_inter_op_parallelism_threads(THREADS)
 

@@ -12,9 +12,9 @@ to the same bits.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -134,20 +134,35 @@ class Trainer:
 
     def steps(self, examples: Any, most: int | None = None) -> list[float]:
         """Take a step with each whole batch of `examples`, at most `most`; return the loss of each."""
-        shared = self._strategy.distribute_datasets_from_function(lambda context: self._share(examples, context))
-        taken = []
-        for features, targets in shared:
+        taken: list[Any] = []
+        for features, targets in self._shared(examples):
             if most is not None and len(taken) == most:
                 break
             taken.append(self._step(features, targets))
         return [float(loss) for loss in taken]
 
+    def waited(self, examples: Any, most: int) -> float:
+        """Take at most `most` steps; return for how many seconds they waited for windows."""
+        batches, waited = iter(self._shared(examples)), 0.0
+        for _ in range(most):
+            begun = time.perf_counter()
+            batch = next(batches, None)
+            waited += time.perf_counter() - begun
+            if batch is None:
+                break
+            float(self._step(*batch))  # waits for the step's end
+        return waited
+
+    def _shared(self, examples: Any) -> Any:
+        return self._strategy.distribute_datasets_from_function(lambda context: self._share(examples, context))
+
     def _share(self, examples: Any, context: Any) -> Any:
-        """Return the batches of the replicas here, one after another: equal slices of each global batch."""
+        """Return the batches of the replicas here, one after another: their slices of each global batch."""
         here = self._replicas // context.num_input_pipelines
-        slices = examples.batch(self.plan.batch // self._replicas, drop_remainder=True)
-        groups = slices.batch(here, drop_remainder=True).shard(context.num_input_pipelines, context.input_pipeline_id)
-        return groups.unbatch().prefetch(4)
+        first = here * context.input_pipeline_id
+        slices = examples.batch(self.plan.batch // self._replicas, drop_remainder=True).batch(self._replicas, drop_remainder=True)
+        own = slices.map(lambda features, targets: (features[first : first + here], targets[first : first + here]))
+        return own.unbatch().prefetch(4)
 
     def _one_step(self, features: Any, targets: Any) -> Any:
         each = self._strategy.run(self._replica_step, args=(features, targets))

@@ -1,11 +1,18 @@
-"""Trains the LSTM on the lake, stores it, and announces it. Runs in a process of its own: it must not slow what serves."""
+"""One training, whole: shards, network, comparison, store, record, announcement. In a process of its own, apart from what serves.
+
+Whatever step a training is killed in, the next one with the same choice goes on from there and ends the same: the job's folder
+says what is learnt from and how far it is, the store and the record know what they have, and the decision is written down
+before it is carried out.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -13,81 +20,212 @@ from kafka import KafkaProducer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from models import registry
-from models.forecaster import recurrent_recipe
-from models.forecaster.base import HORIZONS_MIN, LEVELS, QUANTILES, Effort, Forecaster
+from models import registry, tracking
+from models.evaluation import curves
+from models.forecaster.base import HORIZONS_MIN, LEVELS, QUANTILES, Forecaster
 from models.forecaster.onnx_model import OnnxForecaster
 from models.forecaster.random_walk import RandomWalk
-from models.forecaster.windows import Array
-from models.registry import StoredModel
-from models.training import dataset
-from models.training.dataset import Dataset, Part
+from models.forecaster.windows import FEATURE_VERSION, FEATURES, WINDOW, Array
+from models.registry import ModelCard, StoredModel
+from models.training import dataset, etl, fitting, job, promotion
+from models.training.dataset import Part
+from models.training.fitting import Strategy
+from models.training.job import Choice, Place
+from models.training.promotion import Decision
 from streams import bus
-from streams.errors import TickcastError
+from streams.errors import EnvironmentFault, ModelError, TickcastError
 from streams.messages import ModelAnnouncement, State
 from streams.settings import Settings
 
+if TYPE_CHECKING:
+    from models.training.loop import History
+
 NAME = "forecaster"
-EPOCHS = 12
-SEED = 7
+DECISION = "decision.json"
+CHECKED = 256  # windows on which Keras and the graph must agree
+ROLE = "train"
 
 Say = Callable[[State, str, dict[str, int]], None]
 
 
-def train(settings: Settings, *, epochs: int = EPOCHS, seed: int = SEED, progress: bool = True) -> ModelAnnouncement:
-    """Train the LSTM on the lake's features, store it, announce it as promoted where a broker is set, and return that.
+class How(msgspec.Struct, frozen=True, kw_only=True):
+    """What changes the way of a training but not its result.
 
     Parameters
     ----------
-    epochs : int
-        At most so many; training stops earlier when validation has not improved for two.
-    seed : int
-        The same seed, lake and machine give the same model, id and all.
+    workers : int
+        Processes that share each batch; 1: this one.
+    strategy : Strategy
+        With one worker: on which devices.
+    shadow : bool
+        Whether a challenger that is not promoted forecasts beside the champion from then on.
     progress : bool
-        Whether to draw a progress bar on stderr.
+        Whether to draw progress bars on stderr.
+    """
+
+    workers: int = 1
+    strategy: Strategy = "auto"
+    shadow: bool = False
+    progress: bool = True
+
+
+def train(settings: Settings, choice: Choice = Choice(), how: How = How()) -> ModelAnnouncement:  # noqa: B008 - frozen
+    """Train the LSTM on the lake, compare it, store and record it, announce what was decided where a broker is set; return that.
 
     Raises
     ------
     UserError
         The lake is empty or too short, or no broker answers.
     ModelError
-        Training diverged, or the export is not what was trained.
+        Training diverged, a worker died, or the export is not what was trained.
+    EnvironmentFault
+        Another training runs, the disk is full, or the models' record is down; the model in place serves on.
     """
-    with _reporting(settings) as (client, say), _bar(epochs, shown=progress) as draw:
-        say("training", "reading the lake", {"epoch": 0, "epochs": epochs})
-        data = dataset.load(settings, seed)
-
-        def tell(done: int) -> None:
-            draw(done)
-            say("training", "", {"epoch": done, "epochs": epochs, "windows": len(data.train.windows)})
-
-        stored = _trained(settings, data, epochs, seed, tell)
-        announcement = stored.announcement(promoted=True, reason=verdict(stored.card.metrics))
-        if client is not None:
-            registry.announce(settings, announcement, client)
-        say("done", f"{announcement.model_id}: {announcement.reason}", {"epochs": epochs})
+    with alone(settings), _reporting(settings) as (client, say), _bars(shown=how.progress) as bars:
+        say("training", "reading the lake", {"epoch": 0, "epochs": choice.epochs})
+        place = job.unfinished(settings, choice)
+        if place is None:
+            place = job.begin(settings, etl.run(settings, bars.shards), choice)
+        network, history = _fitted(place, how, bars, say)
+        model = _stored(settings, place, network)
+        decision = _decided(settings, place, model)
+        uri = _record(settings, place, model, decision, history, how)
+        announcement = _carry_out(settings, model, uri, decision, how, client)
+        place.end()
+        say("done", f"{announcement.model_id}: {announcement.reason}", {"epochs": choice.epochs})
     return announcement
 
 
-def _trained(settings: Settings, data: Dataset, epochs: int, seed: int, tell: Callable[[int], None]) -> StoredModel:
-    from models.forecaster import recurrent  # noqa: PLC0415 - seconds of TensorFlow, only once there is something to train on
+@contextlib.contextmanager
+def alone(settings: Settings) -> Iterator[None]:
+    """Hold the lock of this home's trainings.
 
-    card = recurrent_recipe.card(data, seed, NAME)
-    network = recurrent_recipe.trained(data, seed, Effort(epochs, tell))
+    Raises
+    ------
+    EnvironmentFault
+        Another process holds it.
+    """
+    folder = settings.home / "training"
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise EnvironmentFault(f"another training runs in {settings.home}; wait for its end") from error
+        yield
+
+
+def _fitted(place: Place, how: How, bars: _Bars, say: Say) -> tuple[Any, History]:
+    epochs = place.job.choice.epochs
+
+    def tell(history: History) -> None:
+        done = len(history.train)
+        bars.epoch(done, epochs)
+        say("training", "", {"epoch": done, "epochs": epochs, "windows": len(place.parts[0])})
+
+    bars.epoch(0, epochs)
+    if how.workers > 1:
+        from models.training import workers  # noqa: PLC0415 - only where there are several
+
+        return workers.fit(place, how.workers, tell)
+    return fitting.fit(place, how.strategy, tell)
+
+
+def _stored(settings: Settings, place: Place, network: Any) -> StoredModel:
+    from models.forecaster import recurrent  # noqa: PLC0415 - loaded by now
+
+    card = ModelCard(
+        name=NAME,
+        feature_version=FEATURE_VERSION,
+        features=FEATURES,
+        window=WINDOW,
+        horizons_min=HORIZONS_MIN,
+        quantiles=QUANTILES,
+        data_cutoff_ts_us=place.data_cutoff_ts_us,
+        seed=place.job.choice.seed,
+        scaler=fitting.scaler(place),
+    )
+    unseen = _unseen(settings, place)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        recurrent.write(network, card.scaler, folder, data.validation.windows.features[:256])
-        metrics = compare(OnnxForecaster(StoredModel(folder, card)), RandomWalk(), data.validation)
+        recurrent.write(network, card.scaler, folder, place.parts[1].features[:CHECKED])
+        metrics = compare(OnnxForecaster(StoredModel(folder, card)), RandomWalk(), unseen.part)
         return registry.save(settings, msgspec.structs.replace(card, metrics=metrics), "lstm", folder)
+
+
+def _unseen(settings: Settings, place: Place) -> promotion.Block:
+    return promotion.block(dataset.final_rows(settings), place.job.border_ts_us, place.job.end_ts_us)
+
+
+def _decided(settings: Settings, place: Place, model: StoredModel) -> Decision:
+    """Return the decision on `model`, written down: carried out in part, it must not be taken again."""
+    path = place.folder / DECISION
+    if path.is_file():
+        return msgspec.json.decode(path.read_bytes(), type=Decision)
+    champion = registry.champion(settings, NAME) if registry.promotions(settings, NAME) else None
+    decision = _compared(settings, place, model, champion)
+    scratch = path.with_suffix(".tmp")
+    scratch.write_bytes(msgspec.json.encode(decision))
+    scratch.replace(path)
+    return decision
+
+
+def _compared(settings: Settings, place: Place, model: StoredModel, champion: StoredModel | None) -> Decision:
+    if champion is not None and champion.card.model_id == model.card.model_id:
+        return Decision(promoted=True, reason="it is the champion already: nothing that it learns from has changed", metrics={})
+    return promotion.decide(OnnxForecaster(model), usable(champion), _unseen(settings, place))
+
+
+def usable(stored: StoredModel | None) -> Forecaster | None:
+    """Return the forecaster that is stored; None where there is none, or it was made for other features."""
+    try:
+        return None if stored is None else OnnxForecaster(stored)
+    except ModelError:
+        return None
+
+
+def _record(  # noqa: PLR0913, PLR0917 - all that is known of a training
+    settings: Settings, place: Place, model: StoredModel, decision: Decision, history: History, how: How
+) -> str:
+    losses = {"train_loss": history.train, "validation_loss": history.validation}
+    facts = tracking.Facts(
+        training_id=place.job.training_id,
+        params={**msgspec.structs.asdict(place.job.choice), "workers": how.workers, "windows": len(place.parts[0])},
+        curves=losses,
+        files={
+            "loss.png": curves.losses(losses),
+            "decision.json": tracking.as_json(decision),
+            "index.json": tracking.as_json(place.job.index),
+        },
+        promoted=decision.promoted,
+        reason=decision.reason,
+    )
+    return tracking.record(settings, model, facts)
+
+
+def _carry_out(  # noqa: PLR0913, PLR0917 - see above
+    settings: Settings, model: StoredModel, uri: str, decision: Decision, how: How, client: KafkaProducer | None
+) -> ModelAnnouncement:
+    if decision.promoted:
+        registry.promote(settings, model, decision.reason)
+    announcement = model.announcement(promoted=decision.promoted, reason=decision.reason)
+    shadow = how.shadow and not decision.promoted
+    announcement = msgspec.structs.replace(announcement, uri=uri, metrics=model.card.metrics | decision.metrics, shadow=shadow)
+    if client is not None:
+        registry.announce(settings, announcement, client)
+    return announcement
 
 
 def compare(model: Forecaster, naive: Forecaster, part: Part) -> dict[str, float]:
     """Return how `model` does on `part` beside `naive`, on the same windows.
 
     `mse` and `pinball` (mean over the quantiles) are in log-return units for each horizon; a `skill` is 1 minus the
-    ratio of the two losses, and without a horizon the mean over the horizons; `covered_80` is a share.
+    ratio of the two losses, and without a horizon the mean over the horizons; `covered_80` is a share. Without a window
+    there is nothing but their number.
     """
     metrics: dict[str, float] = {"windows": float(len(part.windows))}
+    if not len(part.windows):
+        return metrics
     for name, losses in (("mse", _squared_errors), ("pinball", _pinball)):
         ours, theirs = losses(model, part), losses(naive, part)
         skills = 1.0 - ours / theirs
@@ -118,15 +256,6 @@ def _covered(model: Forecaster, part: Part) -> Array:
     return covered
 
 
-def verdict(metrics: dict[str, float]) -> str:
-    """Return in words what the validation says; no claim of an edge is made without a test of significance."""
-    return (
-        f"promoted unchallenged; on {metrics['windows']:.0f} validation windows its skill against the random walk is"
-        f" {metrics['skill_mse']:+.1%} (squared error) and {metrics['skill_pinball']:+.1%} (pinball loss);"
-        " no significance test was made: no demonstrated edge"
-    )
-
-
 @contextlib.contextmanager
 def _reporting(settings: Settings) -> Iterator[tuple[KafkaProducer | None, Say]]:
     """Yield a producer and a way to say how it goes, or None and silence where no broker is set."""
@@ -134,7 +263,7 @@ def _reporting(settings: Settings) -> Iterator[tuple[KafkaProducer | None, Say]]
         yield None, lambda _state, _detail, _counts: None
         return
     client = bus.producer(settings)
-    reporter = bus.StatusReporter(settings, "train", client)
+    reporter = bus.StatusReporter(settings, ROLE, client)
     try:
         yield client, reporter.say
     except TickcastError as error:
@@ -145,14 +274,29 @@ def _reporting(settings: Settings) -> Iterator[tuple[KafkaProducer | None, Say]]
         client.close()
 
 
+class _Bars:
+    """Progress bars of a training's steps."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._tasks: dict[str, Any] = {}
+
+    def shards(self, done: int, total: int) -> None:
+        """Show how many shards are made."""
+        self._show("making shards", done, total)
+
+    def epoch(self, done: int, total: int) -> None:
+        """Show how many epochs are done."""
+        self._show("training the LSTM", done, total)
+
+    def _show(self, what: str, done: int, total: int) -> None:
+        if what not in self._tasks:
+            self._tasks[what] = self._progress.add_task(what, total=total)
+        self._progress.update(self._tasks[what], completed=done, total=total)
+
+
 @contextlib.contextmanager
-def _bar(epochs: int, *, shown: bool) -> Iterator[Callable[[int], None]]:
-    columns = (
-        TextColumn("training the LSTM"),
-        BarColumn(),
-        TextColumn("epoch {task.completed}/{task.total}"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), disable=not shown) as bar:
-        task = bar.add_task("training", total=epochs)
-        yield lambda done: bar.update(task, completed=done)
+def _bars(*, shown: bool) -> Iterator[_Bars]:
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), disable=not shown) as progress:
+        yield _Bars(progress)

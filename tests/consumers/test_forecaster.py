@@ -299,6 +299,24 @@ def test_the_announced_model_is_served_at_once(config: Settings, tmp_path: Path)
     assert [one.model_id for one in made if one.role == "champion"] == [stored.card.model_id] * 3
 
 
+def test_a_challenger_forecasts_final_rows_beside_the_champion_and_as_champion_once_only(champion: OnnxForecaster) -> None:
+    def roles(made: ForecastHandler) -> list[tuple[str, str, bool]]:
+        drafted = draft(rows(52)[51], 1)
+        sent = forecasts(made.handle(records([*rows(51)[49:], drafted])))
+        return sorted({(one.role, one.model_id, one.provisional) for one in sent})
+
+    def after_a_window(challenger: Forecaster) -> ForecastHandler:
+        made = ForecastHandler(lambda: champion, count(1.0).__next__, lambda: challenger)
+        made.handle(records(rows(49)))
+        return made
+
+    other = Broken(lambda answer: answer)
+    finals = [("baseline", RandomWalk().model_id, False), ("champion", champion.model_id, False)]
+    draft_too = ("champion", champion.model_id, True)
+    assert roles(after_a_window(other)) == sorted([*finals, ("challenger", "broken-1", False), draft_too])
+    assert roles(after_a_window(champion)) == sorted([*finals, draft_too])
+
+
 class Broken:
     """A model that answers what it is told to, or raises."""
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import base64
 
+from models import registry
 from models.follower import ModelFollower
 from streams import bus, codec
-from streams.bus import Outgoing
+from streams.bus import Outgoing, Record
 from streams.errors import ModelError
-from streams.messages import DeadLetter, ModelAnnouncement
+from streams.messages import DeadLetter, Event, ModelAnnouncement
 from streams.settings import Settings
 from streams.testing import eventually
 
@@ -48,3 +49,38 @@ def test_a_model_that_cannot_be_loaded_is_a_dead_letter_and_the_one_in_place_sta
     (letter,) = (codec.decode(DeadLetter, one.value) for one in bus.read_all(config, "dead_letters"))
     assert (letter.topic, letter.offset, letter.error_class) == ("models", 1, "ModelError")
     assert "sha256" in letter.message
+    (alert,) = (codec.decode(Event, one.value) for one in bus.read_all(config, "events"))
+    assert (alert.kind, alert.role) == ("alert", "m")
+    assert "the model in place stays" in alert.detail
+
+
+def test_a_challenger_runs_in_the_shadow_until_another_word_on_challengers(config: Settings) -> None:
+    follower: ModelFollower[str] = ModelFollower("m", lambda told: told.model_id)
+
+    def told(offset: int, model_id: str, *, promoted: bool = False, shadow: bool = False) -> tuple[str | None, str | None]:
+        message = ModelAnnouncement(
+            name="m", model_id=model_id, uri="file:///m", sha256="0" * 64, promoted=promoted, reason="", shadow=shadow
+        )
+        follower.take(Record("models", 0, offset, b"m", codec.encode(message), 0, ()))
+        return follower.current(), follower.challenger()
+
+    assert told(0, "a", promoted=True) == ("a", None)
+    assert told(1, "b", shadow=True) == ("a", "b")
+    assert told(2, "c", shadow=True) == ("a", "c")
+    assert told(3, "c", promoted=True) == ("c", None)
+    assert told(4, "d", shadow=True) == ("c", "d")
+    assert told(5, "e") == ("c", None)
+
+
+def test_after_a_restart_the_last_words_count(config: Settings) -> None:
+    told = [("a", True, False), ("b", False, True), ("c", True, False), ("d", False, True)]
+    with bus.producing(config) as client:
+        for model_id, promoted, shadow in told:
+            message = ModelAnnouncement(
+                name="m", model_id=model_id, uri="file:///m", sha256="0" * 64, promoted=promoted, reason="", shadow=shadow
+            )
+            registry.announce(config, message, client)
+    follower: ModelFollower[str] = ModelFollower("m", lambda told: told.model_id)
+    follower.start(config)
+    assert (follower.current(), follower.challenger()) == ("c", "d")
+    follower.stop()

@@ -19,5 +19,9 @@ def fill(settings: Settings, *series: Sequence[Features], name: str = "rows") ->
         date = iso(rows[0].minute_ts_us)[:10]
         folder = lake.folder(settings, "features") / f"date={date}" / f"symbol={rows[0].symbol}"
         folder.mkdir(parents=True, exist_ok=True)
-        frame = pl.DataFrame([msgspec.structs.asdict(row) for row in rows], infer_schema_length=None)
-        frame.write_parquet(folder / f"{name}.parquet")
+        frame_of(rows).write_parquet(folder / f"{name}.parquet")
+
+
+def frame_of(*series: Sequence[Features]) -> pl.DataFrame:
+    """Return all rows, series after series."""
+    return pl.DataFrame([msgspec.structs.asdict(row) for rows in series for row in rows], infer_schema_length=None)

@@ -1,0 +1,146 @@
+"""`tickcast etl`, `tickcast train` and `tickcast retrain`. Imports happen in the commands, so that --help is quick."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from deploy import roles
+from deploy.local import supervisor
+from deploy.report_file import write_figures
+from streams import settings
+from streams.errors import EnvironmentFault, SettingsError
+from streams.settings import Settings
+
+out = Console()
+Report = Annotated[Path | None, typer.Option("--json", "--report", help="write the figures here")]
+Epochs = Annotated[int, typer.Option(min=1, help="at most so many; two without improvement end it earlier")]
+Seed = Annotated[int, typer.Option(help="of everything random: the same seed, lake and machine give the same model")]
+Windows = Annotated[int, typer.Option(min=256, help="at most so many windows for training, a random choice of what there is")]
+Workers = Annotated[int, typer.Option(min=1, max=64, help="processes on this machine that share each batch")]
+Strategy = Annotated[str, typer.Option(help="one device, mirrored over all of this machine, or auto: mirrored if several GPUs")]
+Shadow = Annotated[bool, typer.Option(help="where it is not promoted: let it forecast beside the champion, as challenger")]
+UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+def etl(report: Report = None) -> None:
+    """Bring the training shards up to date with the lake: cleaned, cut into windows, as TFRecord; only what is new is made."""
+    from models.training import etl as making  # noqa: PLC0415 - starts Spark
+    from models.training import shards, train  # noqa: PLC0415
+
+    config = settings.load()
+    with Progress(console=Console(stderr=True), transient=True) as progress, train.alone(config):
+        task = progress.add_task("making shards", total=None)
+        index = making.run(config, lambda done, total: progress.update(task, completed=done, total=total))
+    removed: dict[str, int] = {}
+    for shard in index.shards:
+        for reason, count in shard.removed.items():
+            removed[reason] = removed.get(reason, 0) + count
+    figures = {
+        "shards": len(index.shards),
+        "symbols": len({shard.symbol for shard in index.shards}),
+        "minutes": sum(shard.rows for shard in index.shards),
+        "removed": removed,
+        "windows": index.windows,
+        "fingerprint": index.fingerprint(),
+        "folder": str(shards.folder(config)),
+    }
+    write_figures(figures, report)
+    out.print_json(data=figures)
+
+
+def train(  # noqa: PLR0913, PLR0917 - a command's options are its arguments
+    epochs: Epochs = 12,
+    seed: Seed = 7,
+    windows: Windows = 20_000,
+    workers: Workers = 1,
+    strategy: Strategy = "auto",
+    shadow: Shadow = False,
+    ensure: Annotated[
+        bool, typer.Option(help="only where there is no model yet; on simulated history if the lake is empty")
+    ] = False,
+    report: Report = None,
+) -> None:
+    """Train the LSTM on the lake, compare it with the champion and with a random walk on unseen minutes, promote it or not."""
+    if ensure:
+        roles.train(supervisor.find_broker(settings.load()))
+        return
+    _train(_choice(epochs, seed, windows), _how(workers, strategy, shadow), report)
+
+
+def retrain(  # noqa: PLR0913, PLR0917 - a command's options are its arguments
+    every: Annotated[str, typer.Option(help="again and again, as 90s, 30m, 12h or 1d; default: once, now")] = "",
+    on_drift: Annotated[bool, typer.Option(help="with --every: also when drift was seen, once per --settle")] = False,
+    settle: Annotated[str, typer.Option(help="how long after a drift: the lake must hold minutes of what came after it")] = "30m",
+    epochs: Epochs = 12,
+    seed: Seed = 7,
+    windows: Windows = 20_000,
+    shadow: Shadow = False,
+    report: Report = None,
+) -> None:
+    """Train again on what the lake holds now, once or on a schedule, at low priority; what serves goes on meanwhile."""
+    if not every:
+        _train(_choice(epochs, seed, windows), _how(1, "auto", shadow), report)
+        return
+    from deploy import retraining  # noqa: PLC0415 - the command line must answer --help at once
+
+    arguments = ("--epochs", str(epochs), "--seed", str(seed), "--windows", str(windows), *(("--shadow",) if shadow else ()))
+    plan = retraining.Plan(seconds_of(every), seconds_of(settle) if on_drift else None, arguments)
+    retraining.run(supervisor.find_broker(settings.load()), plan)
+
+
+def seconds_of(text: str) -> float:
+    """Return the seconds of `text`, a number and s, m, h or d.
+
+    Raises
+    ------
+    SettingsError
+        It is nothing of the kind, or nothing above 0.
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text)
+    if found is None or float(found[1]) == 0:
+        raise SettingsError(f"{text!r} is no length of time; write it as 90s, 30m, 12h or 1d")
+    return float(found[1]) * UNITS_S[found[2]]
+
+
+def _choice(epochs: int, seed: int, windows: int) -> Any:
+    from models.training.job import Choice  # noqa: PLC0415 - the command line must answer --help at once
+
+    return Choice(epochs=epochs, seed=seed, limit=windows)
+
+
+def _how(workers: int, strategy: str, shadow: bool) -> Any:
+    from models.training.train import How  # noqa: PLC0415 - the command line must answer --help at once
+
+    try:
+        return msgspec.convert({"workers": workers, "strategy": strategy, "shadow": shadow}, How)
+    except msgspec.ValidationError as error:
+        raise SettingsError(f"there is no strategy {strategy!r}; there are auto, one and mirrored") from error
+
+
+def _train(choice: Any, how: Any, report: Path | None) -> None:
+    from models.training import train as training  # noqa: PLC0415 - the command line must answer --help at once
+
+    announcement = training.train(maybe_connected(settings.load()), choice, how)
+    figures = msgspec.to_builtins(announcement)
+    write_figures(figures, report)
+    out.print(f"{announcement.model_id}: {announcement.reason}", highlight=False, soft_wrap=True)
+    table = Table("on unseen minutes", "")
+    for name, value in announcement.metrics.items():
+        table.add_row(name.replace("_", " "), f"{value:.4g}")
+    out.print(table)
+
+
+def maybe_connected(config: Settings) -> Settings:
+    """Return settings with a broker where one runs: what is trained without one is served by the next `tickcast up`."""
+    try:
+        return supervisor.find_broker(config)
+    except EnvironmentFault:
+        return config

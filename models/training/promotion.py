@@ -1,0 +1,148 @@
+"""Whether a new model takes over: the challenger against the champion and the random walk on minutes that training has not seen.
+
+One test, fixed beforehand: pinball losses of the 5-minute forecasts, symbols of a minute averaged, Diebold-Mariano at 5 %. The
+challenger is promoted where it is significantly better than the champion, is not significantly worse than the random walk,
+and its 80 % intervals fall short of 80 % by at most 2 points more than the champion's (too wide ones cost pinball loss). Where
+there is no champion it serves whatever it is worth: somebody must, and live scores judge it.
+
+An edge over the random walk is not demanded: a champion that has become worse than that must not stay because its successor
+is merely as good. The random walk is published beside either, and every reason says which edge was shown.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+import polars as pl
+
+from models.evaluation import metrics
+from models.evaluation.significance import LEVEL, Test, diebold_mariano
+from models.forecaster.base import HORIZONS_MIN, LEVELS, QUANTILES, Forecaster
+from models.forecaster.random_walk import RandomWalk
+from models.forecaster.windows import Array
+from models.training import dataset
+from models.training.dataset import Part
+
+HORIZON_MIN = 5
+AT = HORIZONS_MIN.index(HORIZON_MIN)
+NOMINAL = 0.8
+SLACK = 0.02  # by how much more than the champion's its intervals may fall short
+LEAST_MINUTES = 60  # unseen minutes; of fewer no test is made
+
+
+class Decision(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether the challenger takes over, why in words, and the numbers that it was decided by."""
+
+    promoted: bool
+    reason: str
+    metrics: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Block:
+    """Windows that training has not seen, with what came; by symbol and minute."""
+
+    part: Part
+    minutes: Array
+
+    @property
+    def n_minutes(self) -> int:
+        """How many different minutes the windows end in: the number of observations."""
+        return len(np.unique(self.minutes))
+
+
+def block(rows: pl.DataFrame, begin_ts_us: int, end_ts_us: int) -> Block:
+    """Return the windows of final feature rows that end in minutes from `begin_ts_us` on and whose targets end by `end_ts_us`."""
+    known = rows.filter(pl.col("minute_ts_us") < end_ts_us)
+    ends = dataset.window_ends(known)
+    minutes = known["minute_ts_us"].to_numpy()[ends]
+    here = minutes >= begin_ts_us
+    return Block(dataset.part(known, ends[here]), minutes[here])
+
+
+def decide(challenger: Forecaster, champion: Forecaster | None, unseen: Block) -> Decision:
+    """Return whether `challenger` takes over from `champion` (None: there is none)."""
+    if unseen.n_minutes < LEAST_MINUTES:
+        return _undecided(champion, unseen)
+    naive = RandomWalk()
+    ours, theirs = _losses(challenger, unseen), _losses(naive, unseen)
+    against_naive = diebold_mariano(ours, theirs, HORIZON_MIN)
+    covered = _covered(challenger, unseen.part)
+    figures = {
+        "unseen_minutes": float(unseen.n_minutes),
+        "unseen_windows": float(len(unseen.minutes)),
+        "skill_pinball": metrics.skill(ours, theirs),
+        "dm_p_naive": against_naive.p_value,
+        "covered_80": covered,
+    }
+    beside = _said(against_naive, figures["skill_pinball"], "the random walk")
+    if champion is None:
+        return _first(figures, against_naive, beside)
+    held = _losses(champion, unseen)
+    against = diebold_mariano(ours, held, HORIZON_MIN)
+    figures |= {
+        "skill_pinball_champion": metrics.skill(ours, held),
+        "dm_p_champion": against.p_value,
+        "champion_skill_pinball": metrics.skill(held, theirs),
+        "champion_covered_80": _covered(champion, unseen.part),
+    }
+    found = f"on {unseen.n_minutes} unseen minutes it is {_said(against, figures['skill_pinball_champion'], 'the champion')}"
+    if not _better(against):
+        return Decision(promoted=False, reason=f"not promoted: {found}, and {beside}", metrics=figures)
+    if _worse(against_naive):
+        return Decision(promoted=False, reason=f"not promoted: {found}, but {beside}", metrics=figures)
+    if _short(covered) > _short(figures["champion_covered_80"]) + SLACK:
+        missed = f"its 80 % intervals hold {covered:.1%}, the champion's {figures['champion_covered_80']:.1%}"
+        return Decision(promoted=False, reason=f"not promoted: {found}, but {missed}", metrics=figures)
+    return Decision(promoted=True, reason=f"promoted: {found}, and {beside}", metrics=figures)
+
+
+def _undecided(champion: Forecaster | None, unseen: Block) -> Decision:
+    few = f"{unseen.n_minutes} unseen minutes are too few for a test; no demonstrated edge"
+    if champion is None:
+        return Decision(promoted=True, reason=f"promoted unchallenged: {few}", metrics={})
+    return Decision(promoted=False, reason=f"not promoted: {few}", metrics={})
+
+
+def _first(figures: dict[str, float], against_naive: Test, beside: str) -> Decision:
+    """Decide of a model that has no champion to beat: it serves beside the baseline, whatever it is worth, and is judged live."""
+    edge = "" if _better(against_naive) else "; no demonstrated edge"
+    reason = (
+        f"promoted unchallenged: there was no champion; on {figures['unseen_minutes']:.0f} unseen minutes it is {beside}{edge}"
+    )
+    return Decision(promoted=True, reason=reason, metrics=figures)
+
+
+def _short(covered: float) -> float:
+    return max(0.0, NOMINAL - covered)
+
+
+def _better(test: Test) -> bool:
+    return test.statistic < 0 and test.p_value < LEVEL
+
+
+def _worse(test: Test) -> bool:
+    return test.statistic > 0 and test.p_value < LEVEL
+
+
+def _said(test: Test, skill: float, whom: str) -> str:
+    how = "better than" if _better(test) else "worse than" if _worse(test) else "not demonstrably different from"
+    return f"{how} {whom} (pinball {skill:+.2%}, p = {test.p_value:.2g})"
+
+
+def _losses(model: Forecaster, unseen: Block) -> Array:
+    """Return the mean pinball loss of each minute at the tested horizon, in the order of time."""
+    answer = model.forecast(unseen.part.windows)
+    losses = metrics.pinball(LEVELS, answer.quantiles[:, AT], unseen.part.targets[:, AT]).mean(axis=1)
+    minutes, of = np.unique(unseen.minutes, return_inverse=True)
+    means: Array = np.bincount(of, losses, len(minutes)) / np.bincount(of, minlength=len(minutes))
+    return means
+
+
+def _covered(model: Forecaster, part: Part) -> float:
+    quantiles = model.forecast(part.windows).quantiles[:, AT]
+    low, high = quantiles[:, QUANTILES.index("0.1")], quantiles[:, QUANTILES.index("0.9")]
+    came = part.targets[:, AT]
+    return float(((low <= came) & (came <= high)).mean())
