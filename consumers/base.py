@@ -41,6 +41,9 @@ class Handler(Protocol):
     max_batch: int
     """How many records the next :meth:`handle` may be given: no more than it answers in a few seconds. May change at any time."""
 
+    company_s: float
+    """How long the first record of a batch waits for others: 0 where every millisecond counts."""
+
     @property
     def due_s(self) -> float | None:
         """In how many seconds to call :meth:`handle` again even if nothing has come; None: not before something comes.

@@ -79,6 +79,7 @@ class ScoreHandler:
     # a forecast that has no target row for two hours is given up; of scores 500 a series count, which may be days
     lookback_min: Mapping[str, int] = MappingProxyType({"features": 180, "forecasts": 180})
     max_batch = LARGEST_BATCH
+    company_s = 0.05  # a score is of minutes; small batches cost more than the scores in them
     due_s = None
 
     def __init__(self) -> None:

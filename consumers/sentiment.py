@@ -40,6 +40,7 @@ class SentimentHandler:
     inputs: tuple[str, ...] = ("headlines",)
     memory: tuple[str, ...] = ()
     lookback_min: Mapping[str, int] = WHOLE
+    company_s = 0.0
     due_s = None
 
     def __init__(

@@ -1,4 +1,4 @@
-"""`tickcast bench forecast`: ticks to forecasts of the LSTM, every process of `tickcast up` running on this machine.
+"""`tickcast bench forecast`: ticks to forecasts of the LSTM, every process of `tickcast up` running, the page included.
 
 Latencies are differences of the broker's own time stamps: when it had a forecast, less when it had the newest tick behind
 it. They are read from the topic afterwards, so that measuring costs the run nothing. An LSTM answers windows of 50 minutes
@@ -80,7 +80,7 @@ def claims(loads: dict[str, Any]) -> dict[str, Any]:
 
 def _measured(settings: Settings, load: Load, seconds: float, console: Console) -> dict[str, Any]:
     prefix = f"bench-{datetime.now(UTC):%Y%m%d-%H%M%S}-{len(load.symbols)}."
-    own = msgspec.structs.replace(settings, topic_prefix=prefix, symbols=",".join(load.symbols))
+    own = msgspec.structs.replace(settings, topic_prefix=prefix, symbols=",".join(load.symbols), console_port=0)
     begin_us, end_us = _Running(own, load, seconds, console).run()
     return figures_of(between(own, begin_us, end_us))
 
@@ -91,7 +91,7 @@ class _Running:
     def __init__(self, settings: Settings, load: Load, seconds: float, console: Console) -> None:
         market = Choice(("simulated", ""), ("simulated", ""), rate=load.rate)
         arguments = ("--source", "simulated", "--rate", str(load.rate))
-        options = up.Options(market, arguments, headless=True, duration_s=seconds)
+        options = up.Options(market, arguments, duration_s=seconds)
         self._settings, self._load, self._seconds, self._console = settings, load, seconds, console
         self._supervisor = Supervisor(settings, up.plan(settings, options), console)
         self._released_us = self._begin_us = 0

@@ -24,6 +24,7 @@ from streams.topics import TOPICS
 
 Client = TypeVar("Client")
 
+PATIENT_BYTES = 1024 * 1024  # what a patient reader wants at once: more than comes in its time
 INGEST_HEADER = "ingest_ts_us"  # when the tick behind a record reached the broker, wall clock, decimal text
 
 
@@ -183,13 +184,20 @@ def read_between(
 
 
 def follow(
-    settings: Settings, *topics: str, stop: Callable[[], bool], from_end: bool = False, last: int | None = None
+    settings: Settings,
+    *topics: str,
+    stop: Callable[[], bool],
+    from_end: bool = False,
+    last: int | None = None,
+    patience_ms: int = 0,
 ) -> Iterator[list[Record]]:
     """Yield what arrives on all partitions of `topics`, a poll at a time (empty lists too), until `stop()`.
 
-    It starts at the beginning, at the end (`from_end`), or at most `last` records before the end of each partition.
+    It starts at the beginning, at the end (`from_end`), or at most `last` records before the end of each partition. With
+    `patience_ms` the broker lets records wait so long for company: many small answers cost both sides much.
     """
-    client = consumer(settings)
+    patience = {"fetch_min_bytes": PATIENT_BYTES, "fetch_max_wait_ms": patience_ms} if patience_ms else {}
+    client = consumer(settings, **patience)
     try:
         places = partitions_of(client, settings, *topics)
         client.assign(places)

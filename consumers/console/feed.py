@@ -136,7 +136,8 @@ class Feed:
 def read(settings: Settings, feed: Feed) -> None:
     """Read the topics into `feed` until it is stopped; a restart rebuilds the views from the newest part of them."""
     missing = _backlog(settings)
-    for records in bus.follow(settings, *TOPICS, stop=lambda: feed.stopped, last=BACKLOG):
+    patience_ms = round(1_000 * FRAME_S)
+    for records in bus.follow(settings, *TOPICS, stop=lambda: feed.stopped, last=BACKLOG, patience_ms=patience_ms):
         if missing:
             read_to = {(record.topic, record.partition): record.offset for record in records}
             missing = {place: end for place, end in missing.items() if read_to.get(place, -1) < end - 1}

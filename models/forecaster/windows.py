@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -123,17 +123,26 @@ class Windows:
     @cached_property
     def features(self) -> NDArray[np.float32]:
         """What a model sees, [N, T, len(FEATURES)], in the order of :data:`FEATURES`."""
-        turbulence = np.broadcast_to(np.log(self.sigma / self.scale)[:, None], self.rows.shape[:2])
-        columns = (*self._prices(), self._volume(), *self._sentiment(), self.raw("flat"), turbulence)
-        return np.stack(columns, axis=2).astype(np.float32)
+        seen = np.empty((len(self), self.bars, len(FEATURES)), dtype=np.float32)
+        for at, column in enumerate(self._columns()):  # one by one: fresh memory costs more than the arithmetic
+            seen[:, :, at] = column
+        return seen
 
-    def _prices(self) -> tuple[Array, ...]:
+    def _columns(self) -> Iterator[Array]:
+        """Yield the features, each [N, T]."""
+        yield from (np.clip(ratio / self.scale[:, None], -CLIP, CLIP) for ratio in self._prices())
+        yield self._volume()
+        yield from self._sentiment()
+        yield self.raw("flat")
+        yield np.broadcast_to(np.log(self.sigma / self.scale)[:, None], self.rows.shape[:2])
+
+    def _prices(self) -> Iterator[Array]:
         close = self.raw("close")
-        first_unknown = np.pad(self.returns, ((0, 0), (1, 0)))
-        ratios = [np.log(close / self.raw("open")), np.log(self.raw("high") / self.raw("low"))]
-        ratios += [np.log(close / self.raw("ma7")), np.log(close / self.raw("ma21"))]
-        scale = self.scale[:, None]
-        return tuple(np.clip(ratio / scale, -CLIP, CLIP) for ratio in (first_unknown, *ratios))
+        yield np.pad(self.returns, ((0, 0), (1, 0)))  # the first one is unknown
+        yield np.log(close / self.raw("open"))
+        yield np.log(self.raw("high") / self.raw("low"))
+        yield np.log(close / self.raw("ma7"))
+        yield np.log(close / self.raw("ma21"))
 
     def _volume(self) -> Array:
         volume = self.raw("volume")

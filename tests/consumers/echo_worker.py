@@ -27,6 +27,7 @@ class Echo:
     memory: tuple[str, ...] = ()
     lookback_min: Mapping[str, int] = WHOLE
     max_batch = LARGEST_BATCH
+    company_s = 0.0
     due_s = None
 
     def restore(self, record: Record) -> None:
