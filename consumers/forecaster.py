@@ -82,7 +82,6 @@ class ForecastHandler:
     lookback_min: Mapping[str, int] = MappingProxyType({"features": 180, "forecasts": 60})
     max_batch = LARGEST_BATCH
     company_s = 0.0
-    company_s = 0.0
 
     def __init__(
         self,
