@@ -32,6 +32,7 @@ from models.evaluation import summary, walk_forward
 from models.evaluation.significance import Test, diebold_mariano
 from models.forecaster import catalog
 from models.forecaster.base import HORIZONS_MIN, Effort
+from producers.base import Event
 from producers.market import Market
 from streams.settings import Settings
 
@@ -76,9 +77,14 @@ def run(settings: Settings, plan: Plan, tell: Callable[[str], None]) -> dict[str
 
 def rows(settings: Settings, plan: Plan) -> dict[str, pl.DataFrame]:
     """Return the feature rows of every market of `plan`, by its name."""
+    return markets.rows(settings, happenings(plan))
+
+
+def happenings(plan: Plan) -> dict[str, Iterator[Event]]:
+    """Return what happens in every market of `plan`, by its name."""
     walks = {name: markets.events(_market(SYMBOLS, seed, random_walk=True), plan.walk_min) for seed, name in _walks(plan)}
     news = markets.events(_market(NEWS_SYMBOLS, NEWS_SEED, random_walk=False), plan.news_min)
-    return markets.rows(settings, walks | {NEWS: news})
+    return walks | {NEWS: news}
 
 
 def _walks(plan: Plan) -> Iterator[tuple[int, str]]:

@@ -101,12 +101,23 @@ def run(settings: Settings, plan: Plan, seed: int, tell: Callable[[str], None]) 
 
 def worlds(settings: Settings, plan: Plan, seed: int) -> Worlds:
     """Return the rows of the market, and of its other futures from random minutes on."""
-    chance = random.Random(seed)  # noqa: S311 - which times are tried is no secret
-    cuts = [START_US + minute * MINUTE_US for minute in chance.sample(range(*CUTS_MIN), plan.cuts)]
+    found = markets.rows(settings, happenings(plan, seed))
+    return Worlds(found[AS_IT_IS], {cut_us: found[name] for name, cut_us in _cuts(plan, seed).items()})
+
+
+def happenings(plan: Plan, seed: int) -> dict[str, Iterator[Event]]:
+    """Return what happens in the market, and in its other futures, by name."""
     market = Market(symbols=SYMBOLS, seed=seed, rate=TRADES_PER_MIN * len(SYMBOLS) / 60)
-    others = {f"other{at}": _other(markets.events(market, MINUTES), cut_us, seed + at) for at, cut_us in enumerate(cuts)}
-    found = markets.rows(settings, {AS_IT_IS: markets.events(market, MINUTES)} | others)
-    return Worlds(found[AS_IT_IS], {cut_us: found[f"other{at}"] for at, cut_us in enumerate(cuts)})
+    cuts = _cuts(plan, seed).items()
+    others = {name: _other(markets.events(market, MINUTES), cut_us, seed + at) for at, (name, cut_us) in enumerate(cuts)}
+    return {AS_IT_IS: markets.events(market, MINUTES)} | others
+
+
+def _cuts(plan: Plan, seed: int) -> dict[str, int]:
+    """Return when each other future begins, microseconds UTC."""
+    chance = random.Random(seed)  # noqa: S311 - which times are tried is no secret
+    minutes = chance.sample(range(*CUTS_MIN), plan.cuts)
+    return {f"other{at}": START_US + minute * MINUTE_US for at, minute in enumerate(minutes)}
 
 
 def _other(events: Iterable[Event], cut_us: int, seed: int) -> Iterator[Event]:

@@ -17,15 +17,15 @@ from deploy.verify.controls import HORIZON_MIN, QUICK, Plan
 from models.evaluation.significance import diebold_mariano
 from streams import settings
 from streams.settings import Settings
+from tests.deploy.conftest import Rows
 
-Rows = dict[str, pl.DataFrame]
 SMALL = replace(QUICK, seeds=2, epochs=2)
 
 
-@pytest.fixture(scope="module")
-def rows(tmp_path_factory: pytest.TempPathFactory) -> Rows:
-    own = settings.load({}, home=tmp_path_factory.mktemp("controls"), sentiment="minilm", offline=True)
-    return controls.rows(own, QUICK)
+@pytest.fixture
+def rows(made: Rows) -> Rows:
+    assert made
+    return controls.rows(settings.load({}), QUICK)
 
 
 def leaking(rows: Rows) -> Rows:
@@ -48,13 +48,8 @@ def test_the_markets_are_what_the_claims_are_about(rows: Rows) -> None:
 
 
 @pytest.mark.slow
-def test_no_skill_on_random_walks_and_some_where_news_move_the_price(
-    rows: Rows, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    def prepared(_settings: Settings, _plan: Plan) -> Rows:
-        return rows
-
-    monkeypatch.setattr(controls, "rows", prepared)
+@pytest.mark.usefixtures("made")
+def test_no_skill_on_random_walks_and_some_where_news_move_the_price(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["verify", "controls", "--quick", "--json", str(tmp_path / "figures.json")])
     figures = json.loads((tmp_path / "figures.json").read_text())
     assert figures["random_walk"]["significant"].keys() == set(controls.MODELS)
@@ -65,7 +60,7 @@ def test_no_skill_on_random_walks_and_some_where_news_move_the_price(
 @pytest.mark.slow
 def test_a_window_that_knows_the_future_is_caught(rows: Rows, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def leaked(_settings: Settings, _plan: Plan) -> Rows:
-        return leaking(rows)
+        return leaking(rows | {"news": rows["walk1"]})  # the claim about news is not what this is about
 
     monkeypatch.setattr(controls, "rows", leaked)
     monkeypatch.setattr(controls, "QUICK", SMALL)
