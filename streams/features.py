@@ -19,6 +19,7 @@ same task that drops repeats (`repeats.py`). A row is final from the first closi
 producer of the symbol brings afterwards revises it.
 
 A repeat is a tick with the source and seq of another, or a sentiment of the same headline by the same model. It changes nothing.
+`Settings.repeats` off looks for none: that is faster, and has next to nothing to remember.
 
 Order and ties: trades of a symbol are ordered by (event_ts_us, seq); where two sources tie in both, by price. Sizes and
 scores are summed as scaled integers, because a float sum depends on its order. `revision` counts a row's distinct
@@ -36,9 +37,10 @@ from functools import reduce
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from streams import repeats, strict_json
+from streams import strict_json
 from streams.clock import MINUTE_US, SECOND_US
 from streams.messages import MAX_TS_US, SUM_TOLERANCE
+from streams.repeats import once
 from streams.settings import Settings
 
 BARS = 21
@@ -83,8 +85,8 @@ def parse(raw: DataFrame, schema: str) -> DataFrame:
     decoded = records.withColumn("json", strict_json.decode(text, schema))
     judged = decoded.withColumn("broken", strict_json.is_broken(text, F.col("json"), schema))
     # a generator: Spark would move filters in front of anything else, and decode each message once more for them
-    once = F.explode(F.array(F.struct("broken", F.get("json.messages", F.lit(0)).alias("message"))))
-    return judged.select(*records.columns, once.alias("seen")).select(*records.columns, "seen.broken", "seen.message.*")
+    seen = F.explode(F.array(F.struct("broken", F.get("json.messages", F.lit(0)).alias("message"))))
+    return judged.select(*records.columns, seen.alias("seen")).select(*records.columns, "seen.broken", "seen.message.*")
 
 
 def _within(column: str, end: float) -> Column:
@@ -305,13 +307,13 @@ def _rows(grouped: DataFrame) -> DataFrame:
     )
 
 
-def version() -> str:
-    """Return what names the state of the aggregation: another where other columns, or other contributions, go into it."""
-    state = [str(column) for column in _aggregates()] + [WATERMARK, *IDENTITY]
+def version(*, repeats: bool = True) -> str:
+    """Return what names the engine's state: another where other columns, or other contributions, go into it."""
+    state = [str(column) for column in _aggregates()] + [WATERMARK, *IDENTITY] + ([] if repeats else ["no repeats"])
     return hashlib.sha256("\n".join(state).encode()).hexdigest()[:12]
 
 
-def features(ticks: DataFrame, sentiment: DataFrame, *, closings: bool = True) -> DataFrame:
+def features(ticks: DataFrame, sentiment: DataFrame, *, closings: bool = True, repeats: bool = True) -> DataFrame:
     """Return the minute rows of good ticks and good sentiment.
 
     Parameters
@@ -321,6 +323,8 @@ def features(ticks: DataFrame, sentiment: DataFrame, *, closings: bool = True) -
         (when the broker had the record). Bounded or streaming.
     closings : bool
         Whether the producers send closings; see above.
+    repeats : bool
+        Whether anything may come more than once. Where not, what does all the same counts as often as it comes.
 
     Returns
     -------
@@ -328,7 +332,7 @@ def features(ticks: DataFrame, sentiment: DataFrame, *, closings: bool = True) -
         Fields of :class:`streams.messages.Features`, and `ingest`: the newest `record_timestamp` behind the row.
     """
     inputs = _tick_contributions(ticks, closings=closings).unionByName(_sentiment_contributions(sentiment))
-    identified = inputs.withColumn("identity", F.struct(*IDENTITY)).drop("origin", "number")
+    identified = inputs.withColumn("identity", F.struct(*IDENTITY)).drop("origin", "number").withWatermark("minute", WATERMARK)
     tasks = int(ticks.sparkSession.conf.get("spark.sql.shuffle.partitions") or 0)
-    distinct = repeats.once(identified.withWatermark("minute", WATERMARK), tasks)
+    distinct = once(identified, tasks) if repeats else identified
     return _rows(distinct.groupBy("symbol", "minute").agg(*_aggregates()))

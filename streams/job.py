@@ -39,9 +39,9 @@ def options(settings: Settings) -> dict[str, str]:
 def slots(settings: Settings) -> int:
     """Return how many task slots real-time mode takes, one to spare: every task of all stages holds one all the time.
 
-    They are those of two sources and of two shuffles.
+    They are those of two sources and of two shuffles; of one where nobody looks for repeats.
     """
-    return 4 * settings.partitions + 1
+    return (4 if settings.repeats else 3) * settings.partitions + 1
 
 
 def _fetching(settings: Settings) -> dict[str, str]:
@@ -82,8 +82,9 @@ def start(session: SparkSession, settings: Settings) -> StreamingQuery:
     EnvironmentFault
         The checkpoint was made by other features or for another number of partitions, or cannot be written.
     """
-    checkpoint.prepare(folder(settings), {"features": features.version(), "partitions": settings.partitions})
-    rows = features.features(*good_inputs(session, settings), closings=settings.closings)
+    version = features.version(repeats=settings.repeats)
+    checkpoint.prepare(folder(settings), {"features": version, "partitions": settings.partitions})
+    rows = features.features(*good_inputs(session, settings), closings=settings.closings, repeats=settings.repeats)
     # In real-time mode the trigger is the checkpoint interval, not the latency. A checkpoint pauses the stream for 1.3 to
     # 1.8 s here, so at the default of 5 minutes it touches 1 tick in 200.
     realtime = {"realTime": f"{settings.checkpoint_s} seconds"}

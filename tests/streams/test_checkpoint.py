@@ -117,7 +117,7 @@ def test_an_engine_of_other_features_does_not_go_on_from_this_checkpoint(
     query.processAllAvailable()
     query.stop()
     now = features.version()
-    monkeypatch.setattr(features, "version", lambda: "another")
+    monkeypatch.setattr(features, "version", lambda **_: "another")
     with pytest.raises(EnvironmentFault, match=f"features was {now} and is another"):
         job.start(spark, own)
 

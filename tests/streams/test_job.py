@@ -27,10 +27,10 @@ def every() -> list[Tape]:
     return running.all_tapes()
 
 
-@pytest.fixture(params=["realtime", "microbatch"])
+@pytest.fixture(params=[("realtime", True), ("microbatch", True), ("realtime", False)])
 def engine(request: pytest.FixtureRequest, config: Settings) -> Settings:
-    choice: Literal["realtime", "microbatch"] = request.param
-    return msgspec.structs.replace(config, engine=choice)
+    choice: tuple[Literal["realtime", "microbatch"], bool] = request.param
+    return msgspec.structs.replace(config, engine=choice[0], repeats=choice[1])
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def test_the_newest_row_of_each_minute_is_the_truth_and_final_where_all_closings
 def test_an_engine_tells_how_large_it_is(spark: SparkSession, config: Settings, every: list[Tape]) -> None:
     own = msgspec.structs.replace(config, engine="microbatch")
     running.send(own, running.records(every))
-    before = {name: spark.conf.get(name) for name in bench_week.COUNTED}
+    before = {name: spark.conf.get(name) or "" for name in bench_week.COUNTED}
     for name, value in bench_week.COUNTED.items():
         spark.conf.set(name, value)
     query = job.start(spark, own)
@@ -61,7 +61,7 @@ def test_an_engine_tells_how_large_it_is(spark: SparkSession, config: Settings, 
     sizes = bench_week.sizes(spark, own, query.recentProgress[-1], 3)
     query.stop()
     for name, value in before.items():
-        spark.conf.set(name, value or "")
+        spark.conf.set(name, value)
     rows = truth.minutes(*tapes.facts(every)).height
     assert sizes.day == 3
     assert sizes.aggregation_rows >= rows
