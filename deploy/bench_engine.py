@@ -29,7 +29,6 @@ from deploy.local import supervisor
 from deploy.local.processes import Process
 from deploy.local.statuses import Statuses
 from producers.market import Market
-from producers.simulated import Simulated
 from streams import bus, checkpoint, job
 from streams.clock import SECOND_US, wall_ts_us
 from streams.settings import Engine, Settings
@@ -129,7 +128,7 @@ def _produced(own: Settings, load: Load) -> Iterator[None]:
 
 
 def _fed(own: Settings, load: Load) -> AbstractContextManager[None]:
-    return feeding(own, Simulated(Market(symbols=own.symbol_list, rate=load.rate)))
+    return feeding(own, Market(symbols=own.symbol_list, rate=load.rate))
 
 
 def _live(

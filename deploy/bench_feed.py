@@ -7,6 +7,7 @@ that is half of two cores, and the measurement would be of the producer.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -22,13 +23,20 @@ from producers.run import Producing
 from producers.simulated import Simulated
 from streams.bus import Outgoing
 from streams.clock import SECOND_US, wall_ts_us
+from streams.job import PROMPT_MS
 from streams.settings import Settings
 
-LINGER_MS = 5
 WAITING = 200_000  # records that may wait in the client
 LOOK_EVERY = 1_000  # records between two looks for what the broker has refused
 FLUSH_S = 60.0
 BY_KEY = -1  # a partition, as the client names it
+
+
+NAP_S = 0.002  # ten thousand ticks a second, each woken up for by itself, would cost more than all else here
+
+
+def _nap(seconds: float) -> None:
+    time.sleep(max(seconds, NAP_S))
 
 
 class Bygone:
@@ -60,7 +68,7 @@ class Feeding(Producing):
         self._fast = Producer(
             {
                 "bootstrap.servers": settings.broker,
-                "linger.ms": LINGER_MS,
+                "linger.ms": max(0, settings.flush_ms - PROMPT_MS),
                 "log_level": 0,  # a broker that is gone, at the end of a benchmark, is no news
                 "queue.buffering.max.messages": WAITING,
                 "partitioner": "murmur2_random",  # as all other clients
@@ -88,9 +96,9 @@ class Feeding(Producing):
 
 
 @contextmanager
-def feeding(settings: Settings, source: Source) -> Iterator[None]:
-    """Feed from `source` on a thread for the length of a `with` block; raise at its end what went wrong."""
-    stop = threading.Event()
+def feeding(settings: Settings, market: Market) -> Iterator[None]:
+    """Tell `market` as it happens, on a thread, for the length of a `with` block; raise at its end what went wrong."""
+    stop, source = threading.Event(), Simulated(market, sleep=_nap)
     with ThreadPoolExecutor(1, thread_name_prefix="feed") as pool:
         fed = pool.submit(Feeding(settings, source, stop).run)
         try:
