@@ -21,6 +21,8 @@ STATE = {
     "spark.sql.streaming.stateStore.rocksdb.changelogCheckpointing.enabled": "true",
     # Spark keeps 100, which at a checkpoint every five minutes is all that came in eight hours; only the last is ever read
     "spark.sql.streaming.minBatchesToRetain": "10",
+    # nor wait for as many versions again before the first is removed
+    "spark.sql.streaming.ratioExtraSpaceAllowedInCheckpoint": "0",
     # the default starts programs (chmod, readlink) for each file that it writes to a local disk: half of a checkpoint's time
     "spark.sql.streaming.checkpointFileManagerClass": (
         "org.apache.spark.sql.execution.streaming.checkpointing.FileSystemBasedCheckpointFileManager"
@@ -30,6 +32,10 @@ QUIET = {
     "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={Path(__file__).with_name('log4j2.properties')}",
     "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",
+    # a page that nobody can open would keep the last thousand plans, each half a megabyte of heap
+    "spark.sql.ui.retainedExecutions": "10",
+    "spark.ui.retainedJobs": "10",
+    "spark.ui.retainedStages": "10",
     "spark.sql.session.timeZone": "UTC",
 }
 
