@@ -151,8 +151,14 @@ def _live(
         "engine_cpu_share": used / (end_us - begin_us) * SECOND_US,
         "machine_cpu_share": busy / (end_us - begin_us) * SECOND_US,
         "engine_memory_mib": [sizes[0], sizes[len(sizes) // 2], sizes[-1]],
-        "checkpoints": (checkpoint.last_commit(job.folder(own)) or 0) if engine == "realtime" else 0,
+        "checkpoints": _checkpoints(own) if engine == "realtime" else 0,
     }
+
+
+def _checkpoints(own: Settings) -> int:
+    """Return how many checkpoints there have been; they are numbered from 0."""
+    last = checkpoint.last_commit(job.folder(own))
+    return 0 if last is None else last + 1
 
 
 def _machine_cpu_s() -> float:
