@@ -18,6 +18,7 @@ from deploy import roles
 from models import registry
 from models.sentiment.base import load
 from models.training import dataset, train
+from models.training.train import How
 from producers.closings import Closer
 from producers.market import Market
 from producers.simulated import Simulated
@@ -46,7 +47,7 @@ def ensure(settings: Settings) -> None:
         if windows_in_lake(settings) < ENOUGH_WINDOWS:
             status.say("training", f"simulating {DAYS} days of history")
             ingest(settings)
-        train.train(settings)
+        train.train(settings, how=How(ablation=False))  # somebody waits for it
     status.flush()
 
 

@@ -27,6 +27,9 @@ Windows = Annotated[int, typer.Option(min=256, help="at most so many windows for
 Workers = Annotated[int, typer.Option(min=1, max=64, help="processes on this machine that share each batch")]
 Strategy = Annotated[str, typer.Option(help="one device, mirrored over all of this machine, or auto: mirrored if several GPUs")]
 Shadow = Annotated[bool, typer.Option(help="where it is not promoted: let it forecast beside the champion, as challenger")]
+Ablated = Annotated[
+    bool, typer.Option("--ablation/--no-ablation", help="train without sentiment too, and say what that is worth")
+]
 UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
@@ -63,6 +66,7 @@ def train(  # noqa: PLR0913, PLR0917 - a command's options are its arguments
     workers: Workers = 1,
     strategy: Strategy = "auto",
     shadow: Shadow = False,
+    ablation: Ablated = True,
     ensure: Annotated[
         bool, typer.Option(help="only where there is no model yet; on simulated history if the lake is empty")
     ] = False,
@@ -72,7 +76,7 @@ def train(  # noqa: PLR0913, PLR0917 - a command's options are its arguments
     if ensure:
         roles.train(supervisor.find_broker(settings.load()))
         return
-    _train(_choice(epochs, seed, windows), _how(workers, strategy, shadow), report)
+    _train(_choice(epochs, seed, windows), _how(workers, strategy, shadow, ablation), report)
 
 
 def retrain(  # noqa: PLR0913, PLR0917 - a command's options are its arguments
@@ -83,15 +87,25 @@ def retrain(  # noqa: PLR0913, PLR0917 - a command's options are its arguments
     seed: Seed = 7,
     windows: Windows = 20_000,
     shadow: Shadow = False,
+    ablation: Ablated = True,
     report: Report = None,
 ) -> None:
     """Train again on what the lake holds now, once or on a schedule, at low priority; what serves goes on meanwhile."""
     if not every:
-        _train(_choice(epochs, seed, windows), _how(1, "auto", shadow), report)
+        _train(_choice(epochs, seed, windows), _how(1, "auto", shadow, ablation), report)
         return
     from deploy import retraining  # noqa: PLC0415 - the command line must answer --help at once
 
-    arguments = ("--epochs", str(epochs), "--seed", str(seed), "--windows", str(windows), *(("--shadow",) if shadow else ()))
+    arguments = (
+        "--epochs",
+        str(epochs),
+        "--seed",
+        str(seed),
+        "--windows",
+        str(windows),
+        *(("--shadow",) if shadow else ()),
+        *(() if ablation else ("--no-ablation",)),
+    )
     plan = retraining.Plan(seconds_of(every), seconds_of(settle) if on_drift else None, arguments)
     retraining.run(supervisor.find_broker(settings.load()), plan)
 
@@ -116,11 +130,11 @@ def _choice(epochs: int, seed: int, windows: int) -> Any:
     return Choice(epochs=epochs, seed=seed, limit=windows)
 
 
-def _how(workers: int, strategy: str, shadow: bool) -> Any:
+def _how(workers: int, strategy: str, shadow: bool, ablation: bool) -> Any:
     from models.training.train import How  # noqa: PLC0415 - the command line must answer --help at once
 
     try:
-        return msgspec.convert({"workers": workers, "strategy": strategy, "shadow": shadow}, How)
+        return msgspec.convert({"workers": workers, "strategy": strategy, "shadow": shadow, "ablation": ablation}, How)
     except msgspec.ValidationError as error:
         raise SettingsError(f"there is no strategy {strategy!r}; there are auto, one and mirrored") from error
 

@@ -78,7 +78,7 @@ def plan(settings: Settings, options: Options) -> Plan:
 
     produce = role("produce", *options.arguments)
     console = () if options.headless else (role("console"),)
-    work = (role("sentiment"), role("score"), role("archive"))
+    work = (role("sentiment"), role("score"), role("archive", niceness=10))
     train = role("train", "--ensure", niceness=10)
     if options.bounded:
         return Plan(((role("stream"), role("forecast")), (*work, *console), (train,)), held=(produce,))

@@ -10,6 +10,7 @@ import logging
 import os
 import subprocess
 import tempfile
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -49,6 +50,8 @@ class Facts:
         A loss for each epoch, by name.
     files : Mapping[str, bytes]
         Plots and reports, by file name.
+    metrics : Mapping[str, float]
+        Beside the card's: those of the decision.
     promoted : bool
         Whether the model became champion.
     reason : str
@@ -59,6 +62,7 @@ class Facts:
     params: Mapping[str, Any]
     curves: Mapping[str, list[float]] = field(default_factory=dict)
     files: Mapping[str, bytes] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
     promoted: bool = False
     reason: str = ""
 
@@ -73,18 +77,22 @@ def client(settings: Settings) -> Iterator[Any]:
         The server does not answer, or the files cannot be used.
     """
     os.environ.update(ENVIRONMENT)
-    from mlflow import MlflowClient  # noqa: PLC0415 - seconds
-    from mlflow.exceptions import MlflowException  # noqa: PLC0415
-    from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415
-
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.ERROR)
     place = settings.tracking or f"sqlite:///{_folder(settings) / 'mlflow.db'}"
-    try:
-        yield MlflowClient(place, place)
-    except (MlflowException, SQLAlchemyError, OSError) as error:
-        said = str(error).splitlines()[0][:200]
-        raise EnvironmentFault(f"the models' record at {place} cannot be used ({said}); the model in place serves on") from error
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # MLflow and its libraries deprecate each other; nobody here can act on it
+        from mlflow import MlflowClient  # noqa: PLC0415 - seconds
+        from mlflow.exceptions import MlflowException  # noqa: PLC0415
+        from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415
+
+        try:
+            yield MlflowClient(place, place)
+        except (MlflowException, SQLAlchemyError, OSError) as error:
+            said = str(error).splitlines()[0][:200]
+            raise EnvironmentFault(
+                f"the models' record at {place} cannot be used ({said}); the model in place serves on"
+            ) from error
 
 
 def _folder(settings: Settings) -> Path:
@@ -109,7 +117,7 @@ def record(settings: Settings, model: StoredModel, facts: Facts) -> str:
         run = _run(mlflow, experiment, facts)
         for name, value in {**facts.params, "data_cutoff_ts_us": card.data_cutoff_ts_us, "seed": card.seed}.items():
             mlflow.log_param(run, name, value)
-        for name, metric in card.metrics.items():
+        for name, metric in {**card.metrics, **facts.metrics}.items():
             mlflow.log_metric(run, name, metric, step=0, timestamp=0)
         for name, losses in facts.curves.items():
             for epoch, loss in enumerate(losses):

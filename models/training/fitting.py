@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from typing import TYPE_CHECKING, Any, Literal
 
 from models.training.dataset import Examples
@@ -66,10 +65,11 @@ def steps(own: Trainer, place: Place, count: int) -> list[float]:
     train = place.parts[0]
     examples = loop.of_arrays(train.features, train.scaled, place.job.choice.seed)
     losses: list[float] = []
-    for epoch in itertools.count():
+    epoch = 0
+    while len(losses) < count:
         losses += own.steps(examples(epoch), count - len(losses))
-        if len(losses) == count:
-            return losses
+        epoch += 1
+    return losses
 
 
 def strategy(chosen: Strategy) -> Any:

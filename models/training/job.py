@@ -2,7 +2,7 @@
 
     HOME/training/job/job.json          a `Job`
                       shards/           hard links to the shards as they were when it began: the ETL may go on meanwhile
-                      checkpoint.npz    where it stands (`checkpoint.py`)
+                      checkpoint-*.npz  where it stands (`checkpoint.py`); of the ablation too
                       decision.json     what was decided of the model, once that is known
 
 Workers of one training read the same folder, so they must see the same file system.
@@ -30,7 +30,7 @@ from streams.clock import MINUTE_US
 from streams.errors import UserError
 from streams.settings import Settings
 
-BLOCK_SHARE = 0.1  # of the windows, the newest, that training does not see: on them models are compared
+BLOCK_SHARE = 0.15  # of the windows, the newest, that training does not see: on them models are compared
 FILE = "job.json"
 
 
@@ -76,7 +76,13 @@ class Place:
 
     def checkpoint(self, *, writes: bool = True) -> Checkpoint:
         """Return where the training stands."""
-        return Checkpoint(self.folder / "checkpoint.npz", self.job.training_id, writes)
+        made_for = self.job.training_id
+        return Checkpoint(self.folder / f"checkpoint-{made_for}.npz", made_for, writes)
+
+    def without_sentiment(self) -> Place:
+        """Return the same job for a network that does not see sentiment."""
+        blind = msgspec.structs.replace(self.job.choice, sentiment=False)
+        return Place(self.folder, msgspec.structs.replace(self.job, choice=blind))
 
     @cached_property
     def parts(self) -> tuple[Examples, Examples]:

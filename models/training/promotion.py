@@ -12,6 +12,7 @@ is merely as good. The random walk is published beside either, and every reason 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -73,22 +74,22 @@ def decide(challenger: Forecaster, champion: Forecaster | None, unseen: Block) -
     figures = {
         "unseen_minutes": float(unseen.n_minutes),
         "unseen_windows": float(len(unseen.minutes)),
-        "skill_pinball": metrics.skill(ours, theirs),
-        "dm_p_naive": against_naive.p_value,
+        "skill_pinball_5m_vs_naive": metrics.skill(ours, theirs),
+        "dm_p_vs_naive": against_naive.p_value,
         "covered_80": covered,
     }
-    beside = _said(against_naive, figures["skill_pinball"], "the random walk")
+    beside = _said(against_naive, figures["skill_pinball_5m_vs_naive"], "the random walk")
     if champion is None:
         return _first(figures, against_naive, beside)
     held = _losses(champion, unseen)
     against = diebold_mariano(ours, held, HORIZON_MIN)
     figures |= {
-        "skill_pinball_champion": metrics.skill(ours, held),
-        "dm_p_champion": against.p_value,
-        "champion_skill_pinball": metrics.skill(held, theirs),
+        "skill_pinball_5m_vs_champion": metrics.skill(ours, held),
+        "dm_p_vs_champion": against.p_value,
+        "champion_skill_pinball_5m": metrics.skill(held, theirs),
         "champion_covered_80": _covered(champion, unseen.part),
     }
-    found = f"on {unseen.n_minutes} unseen minutes it is {_said(against, figures['skill_pinball_champion'], 'the champion')}"
+    found = f"on {unseen.n_minutes} unseen minutes it is {_said(against, figures['skill_pinball_5m_vs_champion'], 'the champion')}"
     if not _better(against):
         return Decision(promoted=False, reason=f"not promoted: {found}, and {beside}", metrics=figures)
     if _worse(against_naive):
@@ -97,6 +98,23 @@ def decide(challenger: Forecaster, champion: Forecaster | None, unseen: Block) -
         missed = f"its 80 % intervals hold {covered:.1%}, the champion's {figures['champion_covered_80']:.1%}"
         return Decision(promoted=False, reason=f"not promoted: {found}, but {missed}", metrics=figures)
     return Decision(promoted=True, reason=f"promoted: {found}, and {beside}", metrics=figures)
+
+
+class Ablation(NamedTuple):
+    """What sentiment is worth: the pinball loss that it saves, as a share, and the p-value of that; in words too."""
+
+    skill: float
+    p_value: float
+    said: str
+
+
+def ablation(model: Forecaster, blind: Forecaster, unseen: Block) -> Ablation | None:
+    """Compare a model with one that was trained without sentiment; None where there are too few minutes."""
+    if unseen.n_minutes < LEAST_MINUTES:
+        return None
+    ours, theirs = _losses(model, unseen), _losses(blind, unseen)
+    test, skill = diebold_mariano(ours, theirs, HORIZON_MIN), metrics.skill(ours, theirs)
+    return Ablation(skill, test.p_value, f"with sentiment it is {_said(test, skill, 'without')}")
 
 
 def _undecided(champion: Forecaster | None, unseen: Block) -> Decision:

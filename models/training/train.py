@@ -59,6 +59,8 @@ class How(msgspec.Struct, frozen=True, kw_only=True):
         With one worker: on which devices.
     shadow : bool
         Whether a challenger that is not promoted forecasts beside the champion from then on.
+    ablation : bool
+        Whether to train without sentiment too, and report what sentiment is worth.
     progress : bool
         Whether to draw progress bars on stderr.
     """
@@ -66,6 +68,7 @@ class How(msgspec.Struct, frozen=True, kw_only=True):
     workers: int = 1
     strategy: Strategy = "auto"
     shadow: bool = False
+    ablation: bool = True
     progress: bool = True
 
 
@@ -88,7 +91,8 @@ def train(settings: Settings, choice: Choice = Choice(), how: How = How()) -> Mo
             place = job.begin(settings, etl.run(settings, bars.shards), choice)
         network, history = _fitted(place, how, bars, say)
         model = _stored(settings, place, network)
-        decision = _decided(settings, place, model)
+        blind = _blind(place, how, bars, say) if how.ablation else None
+        decision = _decided(settings, place, model, blind)
         uri = _record(settings, place, model, decision, history, how)
         announcement = _carry_out(settings, model, uri, decision, how, client)
         place.end()
@@ -117,13 +121,14 @@ def alone(settings: Settings) -> Iterator[None]:
 
 def _fitted(place: Place, how: How, bars: _Bars, say: Say) -> tuple[Any, History]:
     epochs = place.job.choice.epochs
+    what = "training the LSTM" if place.job.choice.sentiment else "the same without sentiment"
 
     def tell(history: History) -> None:
         done = len(history.train)
-        bars.epoch(done, epochs)
+        bars.epoch(done, epochs, what)
         say("training", "", {"epoch": done, "epochs": epochs, "windows": len(place.parts[0])})
 
-    bars.epoch(0, epochs)
+    bars.epoch(0, epochs, what)
     if how.workers > 1:
         from models.training import workers  # noqa: PLC0415 - only where there are several
 
@@ -134,17 +139,7 @@ def _fitted(place: Place, how: How, bars: _Bars, say: Say) -> tuple[Any, History
 def _stored(settings: Settings, place: Place, network: Any) -> StoredModel:
     from models.forecaster import recurrent  # noqa: PLC0415 - loaded by now
 
-    card = ModelCard(
-        name=NAME,
-        feature_version=FEATURE_VERSION,
-        features=FEATURES,
-        window=WINDOW,
-        horizons_min=HORIZONS_MIN,
-        quantiles=QUANTILES,
-        data_cutoff_ts_us=place.data_cutoff_ts_us,
-        seed=place.job.choice.seed,
-        scaler=fitting.scaler(place),
-    )
+    card = _card(place)
     unseen = _unseen(settings, place)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -157,17 +152,51 @@ def _unseen(settings: Settings, place: Place) -> promotion.Block:
     return promotion.block(dataset.final_rows(settings), place.job.border_ts_us, place.job.end_ts_us)
 
 
-def _decided(settings: Settings, place: Place, model: StoredModel) -> Decision:
+def _blind(place: Place, how: How, bars: _Bars, say: Say) -> Forecaster:
+    """Return the same network, trained without sentiment."""
+    from models.forecaster import recurrent, recurrent_graph, recurrent_recipe  # noqa: PLC0415 - loaded by now
+
+    own = place.without_sentiment()
+    network, _ = _fitted(own, how, bars, say)
+    graph = recurrent_graph.build([recurrent.weights(network, fitting.scaler(own))])
+    return recurrent_recipe.served(graph, _card(own), "blind")
+
+
+def _card(place: Place) -> ModelCard:
+    return ModelCard(
+        name=NAME,
+        feature_version=FEATURE_VERSION,
+        features=FEATURES,
+        window=WINDOW,
+        horizons_min=HORIZONS_MIN,
+        quantiles=QUANTILES,
+        data_cutoff_ts_us=place.data_cutoff_ts_us,
+        seed=place.job.choice.seed,
+        scaler=fitting.scaler(place),
+    )
+
+
+def _decided(settings: Settings, place: Place, model: StoredModel, blind: Forecaster | None) -> Decision:
     """Return the decision on `model`, written down: carried out in part, it must not be taken again."""
     path = place.folder / DECISION
     if path.is_file():
         return msgspec.json.decode(path.read_bytes(), type=Decision)
     champion = registry.champion(settings, NAME) if registry.promotions(settings, NAME) else None
     decision = _compared(settings, place, model, champion)
+    if blind is not None:
+        decision = _with_ablation(settings, place, model, blind, decision)
     scratch = path.with_suffix(".tmp")
     scratch.write_bytes(msgspec.json.encode(decision))
     scratch.replace(path)
     return decision
+
+
+def _with_ablation(settings: Settings, place: Place, model: StoredModel, blind: Forecaster, decision: Decision) -> Decision:
+    found = promotion.ablation(OnnxForecaster(model), blind, _unseen(settings, place))
+    if found is None:
+        return decision
+    figures = {**decision.metrics, "skill_pinball_5m_vs_no_sentiment": found.skill, "dm_p_vs_no_sentiment": found.p_value}
+    return Decision(promoted=decision.promoted, reason=f"{decision.reason}; {found.said}", metrics=figures)
 
 
 def _compared(settings: Settings, place: Place, model: StoredModel, champion: StoredModel | None) -> Decision:
@@ -197,6 +226,7 @@ def _record(  # noqa: PLR0913, PLR0917 - all that is known of a training
             "decision.json": tracking.as_json(decision),
             "index.json": tracking.as_json(place.job.index),
         },
+        metrics=decision.metrics,
         promoted=decision.promoted,
         reason=decision.reason,
     )
@@ -285,9 +315,9 @@ class _Bars:
         """Show how many shards are made."""
         self._show("making shards", done, total)
 
-    def epoch(self, done: int, total: int) -> None:
+    def epoch(self, done: int, total: int, what: str) -> None:
         """Show how many epochs are done."""
-        self._show("training the LSTM", done, total)
+        self._show(what, done, total)
 
     def _show(self, what: str, done: int, total: int) -> None:
         if what not in self._tasks:
