@@ -89,7 +89,8 @@ def decide(challenger: Forecaster, champion: Forecaster | None, unseen: Block) -
         "champion_skill_pinball_5m": metrics.skill(held, theirs),
         "champion_covered_80": _covered(champion, unseen.part),
     }
-    found = f"on {unseen.n_minutes} unseen minutes it is {_said(against, figures['skill_pinball_5m_vs_champion'], 'the champion')}"
+    compared = _said(against, figures["skill_pinball_5m_vs_champion"], "the champion")
+    found = f"on {unseen.n_minutes} unseen minutes it is {compared}"
     if not _better(against):
         return Decision(promoted=False, reason=f"not promoted: {found}, and {beside}", metrics=figures)
     if _worse(against_naive):
