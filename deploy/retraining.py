@@ -29,6 +29,7 @@ from streams.settings import Settings
 ROLE = "retrain"
 RETRY_S = 120.0
 MOST_RETRIES = 3
+REST = 0.25  # of the time between two trainings by the clock, in which drift causes none after one
 USER_ERROR = 2  # the exit code of what another try will not mend
 STATUS_S = 5.0
 NICENESS = 10
@@ -98,11 +99,14 @@ class Retrainer:
     def _first(self) -> datetime:
         """Return when the first training is due: at once where one was missed, and a whole interval from now without any past."""
         now = datetime.now(UTC)
+        return max(now, (self._last() or now) + timedelta(seconds=self._plan.every_s))
+
+    def _last(self) -> datetime | None:
+        """Return when the last training ended, None where there was none."""
         try:
-            last = datetime.fromtimestamp(_last_file(self._settings).stat().st_mtime, UTC)
+            return datetime.fromtimestamp(_last_file(self._settings).stat().st_mtime, UTC)
         except OSError:
-            last = now
-        return max(now, last + timedelta(seconds=self._plan.every_s))
+            return None
 
     def _describe(self) -> str:
         due = [job.next_run_time for job in self._scheduler.get_jobs() if job.next_run_time is not None]
@@ -124,8 +128,14 @@ class Retrainer:
         except BadMessage:  # whoever wrote it is to blame, and nothing can be learnt from it here
             return
         if event.kind == "drift" and self._plan.settle_s is not None and self._scheduler.get_job(DRIFT) is None:
-            self._later(DRIFT, self._plan.settle_s)
-            self._tell(f"drift: {event.detail}; a training is due in {self._plan.settle_s:.0f} s")
+            seconds = max(self._plan.settle_s, self._rest_s())
+            self._later(DRIFT, seconds)
+            self._tell(f"drift: {event.detail}; a training is due in {seconds:.0f} s")
+
+    def _rest_s(self) -> float:
+        """Return for how many seconds yet no drift causes a training: markets that never rest must not train all day."""
+        last = self._last()
+        return 0.0 if last is None else last.timestamp() + REST * self._plan.every_s - datetime.now(UTC).timestamp()
 
     def _later(self, why: str, seconds: float) -> None:
         due = datetime.now(UTC) + timedelta(seconds=seconds)

@@ -81,7 +81,9 @@ def train(  # noqa: PLR0913, PLR0917 - a command's options are its arguments
 
 def retrain(  # noqa: PLR0913, PLR0917 - a command's options are its arguments
     every: Annotated[str, typer.Option(help="again and again, as 90s, 30m, 12h or 1d; default: once, now")] = "",
-    on_drift: Annotated[bool, typer.Option(help="with --every: also when drift was seen, once per --settle")] = False,
+    on_drift: Annotated[
+        bool, typer.Option(help="with --every: also after drift, a quarter of --every after the last one at the soonest")
+    ] = False,
     settle: Annotated[str, typer.Option(help="how long after a drift: the lake must hold minutes of what came after it")] = "30m",
     epochs: Epochs = 12,
     seed: Seed = 7,

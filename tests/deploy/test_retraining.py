@@ -58,8 +58,12 @@ with open(sys.argv[1], "a") as file:
 
 
 def alerts(config: Settings) -> list[str]:
+    return details(config, "alert")
+
+
+def details(config: Settings, kind: str = "status") -> list[str]:
     events = (codec.decode(Event, record.value) for record in bus.read_all(config, "events"))
-    return [event.detail for event in events if event.kind == "alert"]
+    return [event.detail for event in events if event.kind == kind]
 
 
 def test_trainings_come_by_the_clock_and_never_overlap(config: Settings, tmp_path: Path) -> None:
@@ -89,6 +93,17 @@ def test_drifts_cause_one_training_once_it_has_settled(config: Settings, tmp_pat
             retrainer.see(codec.encode(DRIFT))
         retrainer.see(b"nonsense")
         eventually(lambda: lines(tmp_path / "log") == ["begin", "end"])
+
+
+def test_a_drift_soon_after_a_training_waits(config: Settings, tmp_path: Path) -> None:
+    program, path = begun_and_ended(tmp_path / "log")
+    with running(config, Plan(every_s=86_400, settle_s=0.1), program, path, "0") as retrainer:
+        retrainer.see(codec.encode(DRIFT))
+        eventually((config.home / "training" / "last").exists)
+        retrainer.see(codec.encode(DRIFT))
+        told = eventually(lambda: [one for one in details(config) if "a training is due in 21" in one])
+    assert told
+    assert lines(tmp_path / "log") == ["begin", "end"]
 
 
 def test_a_drift_on_the_topic_is_heard(config: Settings, tmp_path: Path) -> None:
