@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.forecaster.recurrent import keras, losses, tf
+from models.forecaster.windows import FEATURES, WINDOW
 from models.training.checkpoint import Checkpoint
 from streams.errors import ModelError
 
@@ -29,6 +30,7 @@ Examples = Callable[[int], Any]
 """Epoch number to a `tf.data.Dataset` of single (features [50, F], targets [H, 2]), in an order that the seed gives."""
 
 FORWARD = 1_024  # windows in one call of the network where nothing is learnt
+ANY_FEATURES = tf.TensorSpec([None, WINDOW, len(FEATURES)], tf.float32)
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,7 @@ class Trainer:
             self._optimizer = keras.optimizers.Adam(plan.rate)
             self._optimizer.build(self.network.trainable_variables)
         self._step = tf.function(self._one_step)
-        self._forward = tf.function(lambda features: self.network(features, training=False), reduce_retracing=True)
+        self._forward = tf.function(lambda features: self.network(features, training=False), input_signature=[ANY_FEATURES])
 
     def fit(
         self, examples: Examples, validation: tuple[Samples, Samples], checkpoint: Checkpoint | None = None, tell: Tell = _silent

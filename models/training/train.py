@@ -31,7 +31,7 @@ from models.training import dataset, etl, fitting, job, promotion
 from models.training.dataset import Part
 from models.training.fitting import Strategy
 from models.training.job import Choice, Place
-from models.training.promotion import Decision
+from models.training.promotion import Block, Decision
 from streams import bus
 from streams.errors import EnvironmentFault, ModelError, TickcastError
 from streams.messages import ModelAnnouncement, State
@@ -90,10 +90,11 @@ def train(settings: Settings, choice: Choice = Choice(), how: How = How()) -> Mo
         if place is None:
             place = job.begin(settings, etl.run(settings, bars.shards), choice)
         network, history = _fitted(place, how, bars, say)
-        model = _stored(settings, place, network)
+        unseen = promotion.block(dataset.final_rows(settings), place.job.border_ts_us, place.job.end_ts_us)
+        model = _stored(settings, place, network, unseen)
         blind = _blind(place, how, bars, say) if how.ablation else None
-        decision = _decided(settings, place, model, blind)
-        uri = _record(settings, place, model, decision, history, how)
+        decision = _decided(settings, place, model, blind, unseen)
+        uri = _record(settings, place, model, decision, history)
         announcement = _carry_out(settings, model, uri, decision, how, client)
         place.end()
         say("done", f"{announcement.model_id}: {announcement.reason}", {"epochs": choice.epochs})
@@ -136,20 +137,15 @@ def _fitted(place: Place, how: How, bars: _Bars, say: Say) -> tuple[Any, History
     return fitting.fit(place, how.strategy, tell)
 
 
-def _stored(settings: Settings, place: Place, network: Any) -> StoredModel:
+def _stored(settings: Settings, place: Place, network: Any, unseen: Block) -> StoredModel:
     from models.forecaster import recurrent  # noqa: PLC0415 - loaded by now
 
     card = _card(place)
-    unseen = _unseen(settings, place)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         recurrent.write(network, card.scaler, folder, place.parts[1].features[:CHECKED])
         metrics = compare(OnnxForecaster(StoredModel(folder, card)), RandomWalk(), unseen.part)
         return registry.save(settings, msgspec.structs.replace(card, metrics=metrics), "lstm", folder)
-
-
-def _unseen(settings: Settings, place: Place) -> promotion.Block:
-    return promotion.block(dataset.final_rows(settings), place.job.border_ts_us, place.job.end_ts_us)
 
 
 def _blind(place: Place, how: How, bars: _Bars, say: Say) -> Forecaster:
@@ -176,33 +172,33 @@ def _card(place: Place) -> ModelCard:
     )
 
 
-def _decided(settings: Settings, place: Place, model: StoredModel, blind: Forecaster | None) -> Decision:
+def _decided(settings: Settings, place: Place, model: StoredModel, blind: Forecaster | None, unseen: Block) -> Decision:
     """Return the decision on `model`, written down: carried out in part, it must not be taken again."""
     path = place.folder / DECISION
     if path.is_file():
         return msgspec.json.decode(path.read_bytes(), type=Decision)
     champion = registry.champion(settings, NAME) if registry.promotions(settings, NAME) else None
-    decision = _compared(settings, place, model, champion)
+    decision = _compared(model, champion, unseen)
     if blind is not None:
-        decision = _with_ablation(settings, place, model, blind, decision)
+        decision = _with_ablation(model, blind, unseen, decision)
     scratch = path.with_suffix(".tmp")
     scratch.write_bytes(msgspec.json.encode(decision))
     scratch.replace(path)
     return decision
 
 
-def _with_ablation(settings: Settings, place: Place, model: StoredModel, blind: Forecaster, decision: Decision) -> Decision:
-    found = promotion.ablation(OnnxForecaster(model), blind, _unseen(settings, place))
+def _with_ablation(model: StoredModel, blind: Forecaster, unseen: Block, decision: Decision) -> Decision:
+    found = promotion.ablation(OnnxForecaster(model), blind, unseen)
     if found is None:
         return decision
     figures = {**decision.metrics, "skill_pinball_5m_vs_no_sentiment": found.skill, "dm_p_vs_no_sentiment": found.p_value}
     return Decision(promoted=decision.promoted, reason=f"{decision.reason}; {found.said}", metrics=figures)
 
 
-def _compared(settings: Settings, place: Place, model: StoredModel, champion: StoredModel | None) -> Decision:
+def _compared(model: StoredModel, champion: StoredModel | None, unseen: Block) -> Decision:
     if champion is not None and champion.card.model_id == model.card.model_id:
         return Decision(promoted=True, reason="it is the champion already: nothing that it learns from has changed", metrics={})
-    return promotion.decide(OnnxForecaster(model), usable(champion), _unseen(settings, place))
+    return promotion.decide(OnnxForecaster(model), usable(champion), unseen)
 
 
 def usable(stored: StoredModel | None) -> Forecaster | None:
@@ -213,13 +209,11 @@ def usable(stored: StoredModel | None) -> Forecaster | None:
         return None
 
 
-def _record(  # noqa: PLR0913, PLR0917 - all that is known of a training
-    settings: Settings, place: Place, model: StoredModel, decision: Decision, history: History, how: How
-) -> str:
+def _record(settings: Settings, place: Place, model: StoredModel, decision: Decision, history: History) -> str:
     losses = {"train_loss": history.train, "validation_loss": history.validation}
     facts = tracking.Facts(
-        training_id=place.job.training_id,
-        params={**msgspec.structs.asdict(place.job.choice), "workers": how.workers, "windows": len(place.parts[0])},
+        training_id=f"{place.job.training_id}-{model.card.model_id}",  # other code makes another model of the same
+        params={**msgspec.structs.asdict(place.job.choice), "windows": len(place.parts[0])},
         curves=losses,
         files={
             "loss.png": curves.losses(losses),
