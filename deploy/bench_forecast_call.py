@@ -9,10 +9,8 @@ from collections.abc import Callable
 import numpy as np
 
 from models.forecaster import recurrent_graph
-from models.forecaster.base import HORIZONS_MIN, QUANTILES
-from models.forecaster.recurrent_recipe import served
-from models.forecaster.windows import FEATURE_VERSION, FEATURES, RAW, WINDOW, Windows
-from models.registry import ModelCard
+from models.forecaster.recurrent_recipe import card_of, served
+from models.forecaster.windows import FEATURES, RAW, WINDOW, Windows
 
 SCALER = dict.fromkeys(FEATURES, (0.0, 1.0))
 
@@ -27,7 +25,7 @@ def run(windows: int = 1_000) -> dict[str, float]:
 
     recurrent.prepare()
     network = recurrent.build(SCALER)
-    model = served(recurrent_graph.build([recurrent.weights(network, SCALER)]), _card(), "bench")
+    model = served(recurrent_graph.build([recurrent.weights(network, SCALER)]), card_of(0, 1, SCALER), "bench")
     batch = _market(windows)
     one = batch.features[:1]
     figures = {
@@ -59,16 +57,3 @@ def _market(count: int) -> Windows:
     columns = dict.fromkeys(("open", "high", "low", "close", "ma7", "ma21"), close)
     columns |= {"volume": chance.uniform(1, 1_000, close.shape)}
     return Windows(np.stack([columns.get(name, np.zeros_like(close)) for name in RAW], axis=2))
-
-
-def _card() -> ModelCard:
-    return ModelCard(
-        name="bench",
-        feature_version=FEATURE_VERSION,
-        features=FEATURES,
-        window=WINDOW,
-        horizons_min=HORIZONS_MIN,
-        quantiles=QUANTILES,
-        data_cutoff_ts_us=0,
-        seed=1,
-    )

@@ -16,6 +16,7 @@ from consumers.base import Handler
 from consumers.sentiment import SentimentHandler
 from deploy import roles
 from models import registry
+from models.forecaster.recurrent_recipe import NAME
 from models.sentiment.base import load
 from models.training import dataset, train
 from models.training.train import How
@@ -36,10 +37,10 @@ OPTIONS = {"spark.app.name": "tickcast-history", "spark.driver.memory": "1500m"}
 
 def ensure(settings: Settings) -> None:
     """Announce the champion; where there is none, make one from the lake, and fill a lake that has too little."""
-    champion = registry.champion(settings, train.NAME)
+    champion = registry.champion(settings, NAME)
     status = bus.StatusReporter(settings, "train")
     if champion is not None:
-        reason = next((one.reason for one in reversed(registry.promotions(settings, train.NAME))), "the newest stored model")
+        reason = next((one.reason for one in reversed(registry.promotions(settings, NAME))), "the newest stored model")
         with bus.producing(settings) as client:
             registry.announce(settings, champion.announcement(promoted=True, reason=reason), client)
         status.say("done", f"{champion.card.model_id} is stored already")

@@ -5,13 +5,12 @@ from __future__ import annotations
 import msgspec
 
 from models import registry, tracking
+from models.forecaster.recurrent_recipe import NAME
 from models.registry import StoredModel
 from streams import bus
 from streams.errors import ModelError
 from streams.messages import ModelAnnouncement
 from streams.settings import Settings
-
-NAME = "forecaster"
 
 
 def promote(settings: Settings, model_id: str, reason: str) -> ModelAnnouncement:

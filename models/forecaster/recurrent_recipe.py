@@ -19,6 +19,7 @@ from models.forecaster.windows import FEATURE_VERSION, FEATURES, WINDOW, Array
 from models.registry import ModelCard, StoredModel
 from models.training.dataset import Dataset
 
+NAME = "forecaster"  # of all such models together, in the store and on `models`
 SEEDS = 10  # a network takes a few seeds one after another
 CHECKED = 256  # windows on which Keras and the graph must agree
 DROPOUT_SAMPLED = 0.2  # of the hidden units, as in training
@@ -81,18 +82,23 @@ def trained(data: Dataset, seed: int, effort: Effort, cell: Cell = "LSTM") -> An
     return trainer.network
 
 
-def card(data: Dataset, seed: int, name: str = "forecaster") -> ModelCard:
+def card(data: Dataset, seed: int) -> ModelCard:
     """Return the card of a network trained on `data`, yet without id, files and metrics."""
+    return card_of(data.data_cutoff_ts_us, seed, data.train.examples.scaler())
+
+
+def card_of(data_cutoff_ts_us: int, seed: int, scaler: dict[str, tuple[float, float]]) -> ModelCard:
+    """Return the card of a network of these features, yet without id, files and metrics."""
     return ModelCard(
-        name=name,
+        name=NAME,
         feature_version=FEATURE_VERSION,
         features=FEATURES,
         window=WINDOW,
         horizons_min=HORIZONS_MIN,
         quantiles=QUANTILES,
-        data_cutoff_ts_us=data.data_cutoff_ts_us,
+        data_cutoff_ts_us=data_cutoff_ts_us,
         seed=seed,
-        scaler=data.train.examples.scaler(),
+        scaler=scaler,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
+from models.forecaster.recurrent_recipe import SEEDS
 from models.training.dataset import Examples
 from models.training.job import Place
 
@@ -11,7 +12,6 @@ if TYPE_CHECKING:
     from models.training.loop import History, Tell, Trainer
 
 Strategy = Literal["auto", "one", "mirrored"]
-SEEDS = 10  # a network takes a few seeds one after another
 MOODS = ("sentiment", "news", "sentiment_n")  # the features that a training without sentiment mutes
 MUTED = (0.0, 0.0)
 

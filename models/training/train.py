@@ -22,10 +22,12 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from models import registry, tracking
 from models.evaluation import curves
+from models.forecaster import recurrent_recipe
 from models.forecaster.base import HORIZONS_MIN, LEVELS, QUANTILES, Forecaster
 from models.forecaster.onnx_model import OnnxForecaster
 from models.forecaster.random_walk import RandomWalk
-from models.forecaster.windows import FEATURE_VERSION, FEATURES, WINDOW, Array
+from models.forecaster.recurrent_recipe import CHECKED, NAME
+from models.forecaster.windows import Array
 from models.registry import ModelCard, StoredModel
 from models.training import dataset, etl, fitting, job, promotion
 from models.training.dataset import Part
@@ -40,9 +42,7 @@ from streams.settings import Settings
 if TYPE_CHECKING:
     from models.training.loop import History
 
-NAME = "forecaster"
 DECISION = "decision.json"
-CHECKED = 256  # windows on which Keras and the graph must agree
 ROLE = "train"
 
 Say = Callable[[State, str, dict[str, int]], None]
@@ -150,7 +150,7 @@ def _stored(settings: Settings, place: Place, network: Any, unseen: Block) -> St
 
 def _blind(place: Place, how: How, bars: _Bars, say: Say) -> Forecaster:
     """Return the same network, trained without sentiment."""
-    from models.forecaster import recurrent, recurrent_graph, recurrent_recipe  # noqa: PLC0415 - loaded by now
+    from models.forecaster import recurrent, recurrent_graph  # noqa: PLC0415 - loaded by now
 
     own = place.without_sentiment()
     network, _ = _fitted(own, how, bars, say)
@@ -159,17 +159,7 @@ def _blind(place: Place, how: How, bars: _Bars, say: Say) -> Forecaster:
 
 
 def _card(place: Place) -> ModelCard:
-    return ModelCard(
-        name=NAME,
-        feature_version=FEATURE_VERSION,
-        features=FEATURES,
-        window=WINDOW,
-        horizons_min=HORIZONS_MIN,
-        quantiles=QUANTILES,
-        data_cutoff_ts_us=place.data_cutoff_ts_us,
-        seed=place.job.choice.seed,
-        scaler=fitting.scaler(place),
-    )
+    return recurrent_recipe.card_of(place.data_cutoff_ts_us, place.job.choice.seed, fitting.scaler(place))
 
 
 def _decided(settings: Settings, place: Place, model: StoredModel, blind: Forecaster | None, unseen: Block) -> Decision:

@@ -11,7 +11,8 @@ from onnx import TensorProto, helper, numpy_helper
 from models import registry
 from models.forecaster.base import HORIZONS_MIN, QUANTILES
 from models.forecaster.random_walk import Z
-from models.forecaster.windows import FEATURE_VERSION, FEATURES, WINDOW, Windows, raw_row
+from models.forecaster.recurrent_recipe import card_of
+from models.forecaster.windows import FEATURES, WINDOW, Windows, raw_row
 from models.registry import ModelCard, StoredModel
 from streams.clock import MINUTE_US
 from streams.messages import Features
@@ -58,16 +59,7 @@ def windows(count: int, bars: int = WINDOW, price: float = 100.0) -> Windows:
 
 def card(cutoff: int = 123) -> ModelCard:
     """Return the card of a model that this program can serve."""
-    return ModelCard(
-        name="forecaster",
-        feature_version=FEATURE_VERSION,
-        features=FEATURES,
-        window=WINDOW,
-        horizons_min=HORIZONS_MIN,
-        quantiles=QUANTILES,
-        data_cutoff_ts_us=cutoff,
-        seed=1,
-    )
+    return card_of(cutoff, 1, {})
 
 
 def stored_onnx(settings: Settings, folder: Path, seed: int = 1, cutoff: int = 123) -> StoredModel:
