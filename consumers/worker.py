@@ -19,6 +19,7 @@ Records flow: Faust's stream → `_collect` (one agent) → `_pump` → the hand
 * A rebalance may bring other partitions: state is forgotten and rebuilt (`memory.py`) before any record of the new
   assignment is handled. Faust's own assignor gives the same partition numbers of all inputs to one worker; aiokafka's
   round robin, which Faust takes where `table_standby_replicas` is 0, does not.
+* One rebalance may overtake another, and Faust then skips records: `order.py` has them read again.
 * A killed member holds its partitions until the session times out, by default 60 s: here 10.
 """
 
@@ -35,10 +36,14 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import faust
+from aiokafka.errors import IllegalStateError
+from faust.types import TP
+from kafka import KafkaConsumer
 from kafka.errors import KafkaError
 
 from consumers.base import Handler
 from consumers.memory import past
+from consumers.order import PATIENCE_MS, Order, first_left, starts_of
 from consumers.sending import Sender
 from streams import bus
 from streams.bus import Outgoing, Record
@@ -47,6 +52,7 @@ from streams.settings import Settings
 from streams.topics import TOPICS
 
 REPORT_EVERY_S = 2.0
+LOOK_EVERY_S = 5.0  # whether a partition stands still
 STOP_WITHIN_S = 20.0  # Faust's threads do not stop without a broker: then the process ends itself, with exit code 1
 CHATTY = ("faust", "mode", "aiokafka", "kafka")
 
@@ -113,6 +119,8 @@ class _Worker:
         self._events: list[Any] = []
         self._assigned: frozenset[int] | None = None
         self._restored = False
+        self._order = Order({})
+        self._working = False
         self._wake = asyncio.Event()
         self._room = asyncio.Event()
         self._counts = {"in": 0, "out": 0, "dead": 0, "per_s": 0}  # per_s: records in, since the last report
@@ -150,6 +158,7 @@ class _Worker:
         await self._sender.start()
         self._app.add_future(self._pump())
         self._app.add_future(self._report())
+        self._app.add_future(self._look())
         await self._app.start()
         await self._app.wait_until_stopped()
 
@@ -188,7 +197,9 @@ class _Worker:
                 if self._assigned is not None and not self._restored:
                     await self._restore(self._assigned)
                 if self._restored and (self._events or due):
+                    self._working = True
                     await self._work_off()
+                    self._working = False
         except Exception:
             self._app.conf.stream_wait_empty = False  # the batch at hand will never be acknowledged
             raise
@@ -204,17 +215,19 @@ class _Worker:
         return True
 
     async def _restore(self, partitions: frozenset[int]) -> None:
-        count = await asyncio.get_running_loop().run_in_executor(self._thread, self._remember, partitions)
+        order, count = await asyncio.get_running_loop().run_in_executor(self._thread, self._remember, partitions)
         log.info("%s: partitions %s, %d records of the past", self._handler.name, sorted(partitions), count)
+        self._order = order
         self._restored = partitions is self._assigned  # else it has changed hands again
         await self._say("ready")
 
-    def _remember(self, partitions: frozenset[int]) -> int:
+    def _remember(self, partitions: frozenset[int]) -> tuple[Order, int]:
+        order = Order(starts_of(self._handler, self._settings, partitions))
         self._handler.forget()
         count = 0
         for count, record in enumerate(past(self._handler, self._settings, partitions), start=1):  # noqa: B007
             self._handler.restore(record)
-        return count
+        return order, count
 
     async def _work_off(self) -> None:
         size = max(1, self._handler.max_batch)
@@ -222,6 +235,13 @@ class _Worker:
         self._room.set()
         if self._events:
             self._wake.set()
+        next_ones = self._order.take(events)
+        if len(next_ones) < len(events):
+            log.info("%s: %d records out of their turn", self._handler.name, len(events) - len(next_ones))
+        if next_ones or not events:
+            await self._handle(next_ones)
+
+    async def _handle(self, events: Sequence[Any]) -> None:
         records = [_record(event.message, self._settings) for event in events]
         answer = await asyncio.get_running_loop().run_in_executor(self._thread, self._handler.handle, records)
         await self._deliver(answer)
@@ -247,6 +267,30 @@ class _Worker:
             self._counts["per_s"] = round((self._counts["in"] - before) / REPORT_EVERY_S)
             if self._restored:
                 await self._say("ready")
+
+    async def _look(self) -> None:
+        """Have partitions read again that stand still while there is nothing to do."""
+        client = await asyncio.to_thread(bus.consumer, self._settings)
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            if self._is_idle():
+                try:
+                    await self._read_again(client, self._order)
+                except (KafkaError, IllegalStateError) as error:
+                    log.warning("%s: whether records are missing could not be seen: %s", self._handler.name, error)
+
+    async def _read_again(self, client: KafkaConsumer, order: Order) -> None:
+        ends = await asyncio.to_thread(client.end_offsets, order.places, timeout_ms=PATIENCE_MS)
+        stuck = order.stuck(ends) if self._is_idle() and order is self._order else []
+        for place in stuck:
+            at = await asyncio.to_thread(first_left, client, place, order.next_of(place))
+            if at is not None:
+                log.warning("%s: %s-%d stood still and is read again from %d", self._handler.name, *place, at)
+                order.pass_over(place, at)
+                await self._app.consumer.seek(TP(*place), at)
+
+    def _is_idle(self) -> bool:
+        return self._restored and not self._events and not self._working
 
     async def _say(self, state: State) -> None:
         counts = self._counts | {"waiting": len(self._events)}

@@ -1,17 +1,18 @@
 """A worker for tests: `python -m tests.consumers.echo_worker MODE LABEL`, settings from the environment.
 
-It answers each record of `ticks` on `scores`. Mode `echo` copies the bytes; `count` says how many inputs and outputs of
-its partition it remembers; `pair` reads `features` too and says LABEL; `large` writes dead letters of the size that the
-record asks for; `bomb` raises on the value `bomb` as long as the file `armed` is in its home; `later` answers only when it is
-called again without records.
+It answers each record of `ticks` on `scores`. Mode `echo` copies the bytes, and so does `leaky`, to which Faust gives some
+records only when they are read again; `count` says how many inputs and outputs of its partition it remembers; `pair` reads
+`features` too and says LABEL; `large` writes dead letters of the size that the record asks for; `bomb` raises on the value
+`bomb` as long as the file `armed` is in its home; `later` answers only when it is called again without records.
 """
 
 from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from consumers import worker
 from consumers.base import LARGEST_BATCH, WHOLE, Handler
@@ -119,9 +120,34 @@ class Later(Echo):
         return []
 
 
+class LeakyStream:
+    """Faust's stream, without every tenth record of a partition, the first time that it comes."""
+
+    def __init__(self, stream: Any) -> None:
+        self.stream = stream
+        self.lost: set[tuple[int, int]] = set()
+
+    def noack(self) -> LeakyStream:
+        return self
+
+    async def events(self) -> AsyncIterator[Any]:
+        async for event in self.stream.noack().events():
+            place = event.message.partition, event.message.offset
+            if event.message.offset % 10 == 9 and place not in self.lost:
+                self.lost.add(place)
+            else:
+                yield event
+
+
+class LeakyWorker(worker._Worker):  # noqa: SLF001 -- what Faust gives is not to be had from outside
+    async def _collect(self, stream: Any) -> None:
+        await super()._collect(LeakyStream(stream))
+
+
 def handler(mode: str, label: str, home: Path) -> Handler:
     modes: dict[str, Callable[[], Handler]] = {
         "echo": Echo,
+        "leaky": Echo,
         "count": Count,
         "large": Large,
         "pair": lambda: Pair(label),
@@ -133,4 +159,6 @@ def handler(mode: str, label: str, home: Path) -> Handler:
 
 if __name__ == "__main__":
     own = settings.load()
+    if sys.argv[1] == "leaky":
+        worker._Worker = LeakyWorker  # type: ignore[misc]  # noqa: SLF001
     worker.run(handler(sys.argv[1], sys.argv[2], own.home), own)

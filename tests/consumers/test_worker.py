@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -43,7 +43,7 @@ def start(config: Settings, tmp_path: Path) -> Iterator[Start]:
         process.wait()
 
 
-def feed(config: Settings, numbers: range, topic: str = "ticks") -> None:
+def feed(config: Settings, numbers: Iterable[int], topic: str = "ticks") -> None:
     client = bus.producer(config)
     bus.send_all(client, config, (Outgoing(topic, KEYS[n % 7], b"%d" % n, [("n", b"%d" % n)]) for n in numbers))
     client.close()
@@ -137,6 +137,34 @@ def test_a_second_worker_takes_over_a_share_and_nothing_is_lost(config: Settings
     assert terminate(second)[0] == 0
     feed(config, range(6_000, 6_100))
     eventually(lambda: set(values(config)) == set(range(6_100)), 40)
+
+
+def test_records_that_faust_skips_are_read_again_in_their_turn(config: Settings, start: Start) -> None:
+    own = msgspec.structs.replace(config, partitions=1, topic_prefix=config.topic_prefix + "one.")
+    bus.ensure_topics(own)
+    feed(own, range(30))
+    process = start("leaky", own=own)
+    eventually(lambda: values(own) == list(range(30)), 60)
+    feed(own, range(30, 35))
+    eventually(lambda: values(own) == list(range(35)))
+    terminate(process)
+    start("echo", own=own)
+    feed(own, [35])
+    eventually(lambda: values(own) == list(range(36)))
+
+
+def test_the_ends_of_transactions_are_passed_over(config: Settings, start: Start) -> None:
+    own = msgspec.structs.replace(config, partitions=1, topic_prefix=config.topic_prefix + "one.")
+    bus.ensure_topics(own)
+    ready(own, start("echo", own=own))
+    client = bus.producer(own, transactional_id=own.topic("test"))
+    client.init_transactions()
+    for numbers in range(3), range(3, 6):
+        client.begin_transaction()
+        bus.send_all(client, own, (Outgoing("ticks", b"IBM", b"%d" % n) for n in numbers))
+        client.commit_transaction()
+    client.close()
+    eventually(lambda: values(own) == list(range(6)), 40)
 
 
 def test_a_worker_gets_the_same_partition_numbers_of_all_inputs(config: Settings, start: Start) -> None:
