@@ -62,7 +62,8 @@ class Order:
 
     def next_of(self, place: TopicPartition) -> int:
         """Return the offset of the record that is next in `place`."""
-        return self._next[place]
+        offset: int = self._next[place]
+        return offset
 
     def pass_over(self, place: TopicPartition, first: int) -> None:
         """Go on with `first`: what was before it is no more."""
@@ -87,8 +88,9 @@ def first_left(client: KafkaConsumer, place: TopicPartition, at: int) -> int | N
     """
     client.assign([place])
     client.seek(place, at)
-    records = client.poll(timeout_ms=PATIENCE_MS, max_records=1).get(place)
-    return records[0].offset if records else None
+    for record in client.poll(timeout_ms=PATIENCE_MS, max_records=1).get(place, ()):
+        return int(record.offset)
+    return None
 
 
 def _start(committed: int | None, first: int, end: int) -> int:

@@ -13,10 +13,12 @@ from pathlib import Path
 import polars as pl
 
 from consumers.base import Handler
-from consumers.sentiment import SentimentHandler
+from consumers.sentiment import SentimentHandler, unchanging
 from deploy import roles
 from models import registry
 from models.forecaster.recurrent_recipe import NAME
+from models.registry import StoredModel
+from models.sentiment.base import NAME as OF_HEADLINES
 from models.sentiment.base import load
 from models.training import dataset, train
 from models.training.train import How
@@ -36,13 +38,11 @@ OPTIONS = {"spark.app.name": "tickcast-history", "spark.driver.memory": "1500m"}
 
 
 def ensure(settings: Settings) -> None:
-    """Announce the champion; where there is none, make one from the lake, and fill a lake that has too little."""
-    champion = registry.champion(settings, NAME)
+    """Announce the champions; where no forecaster is, make one from the lake, and fill a lake that has too little."""
     status = bus.StatusReporter(settings, "train")
-    if champion is not None:
-        reason = next((one.reason for one in reversed(registry.promotions(settings, NAME))), "the newest stored model")
-        with bus.producing(settings) as client:
-            registry.announce(settings, champion.announcement(promoted=True, reason=reason), client)
+    if registry.promotions(settings, OF_HEADLINES):  # else the one that is installed serves
+        _announce(settings, OF_HEADLINES)
+    if (champion := _announce(settings, NAME)) is not None:
         status.say("done", f"{champion.card.model_id} is stored already")
     else:
         if windows_in_lake(settings) < ENOUGH_WINDOWS:
@@ -50,6 +50,15 @@ def ensure(settings: Settings) -> None:
             ingest(settings)
         train.train(settings, how=How(ablation=False))  # somebody waits for it
     status.flush()
+
+
+def _announce(settings: Settings, name: str) -> StoredModel | None:
+    champion = registry.champion(settings, name)
+    if champion is not None:
+        reason = next((one.reason for one in reversed(registry.promotions(settings, name))), "the newest stored model")
+        with bus.producing(settings) as client:
+            registry.announce(settings, champion.announcement(promoted=True, reason=reason), client)
+    return champion
 
 
 def windows_in_lake(settings: Settings) -> int:
@@ -65,7 +74,8 @@ def ingest(settings: Settings) -> int:
     market = Simulated(Market(symbols=settings.symbol_list))
     closer = Closer("simulated-history", settings.partitions)
     records = [record for event in market.history(DAYS, wall_ts_us()) for record in closer.records(event)]
-    sentiment = scored(SentimentHandler(load(settings)), as_records((r for r in records if r.topic == "headlines"), settings))
+    handler = SentimentHandler(unchanging(load(settings)))
+    sentiment = scored(handler, as_records((r for r in records if r.topic == "headlines"), settings))
     rows = batch_features(settings, [record for record in records if record.topic == "ticks"], sentiment)
     return lake.write(settings, "features", rows, "simulated-history")
 

@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
@@ -15,10 +15,13 @@ from rich.progress import Progress
 from rich.table import Table
 
 from deploy.report_file import write_figures
-from deploy.training_cli import maybe_connected
+from deploy.training_cli import FORECASTER, kind_of, maybe_connected
 from streams import settings
 from streams.clock import iso
 from streams.messages import ModelAnnouncement
+
+if TYPE_CHECKING:
+    from models.registry import ModelCard
 
 app = typer.Typer(no_args_is_help=True, help="The models: list, show, promote, roll back; and those that score headlines.")
 sentiment = typer.Typer(no_args_is_help=True, help="The models that score headlines.")
@@ -28,35 +31,50 @@ out = Console()
 Report = Annotated[Path | None, typer.Option("--json", "--report", help="write the figures here")]
 
 
+Kind = Annotated[str, typer.Option(help="forecaster, or sentiment: those that `retrain --model sentiment` made")]
+
+
 @app.command("list")
-def listed_forecasters(report: Report = None) -> None:
-    """List the forecasters of this home, the newest data first, which one serves, and their pinball skill on unseen windows."""
-    from consumers.forecaster import MODEL  # noqa: PLC0415 - the command line must answer --help at once
-    from models import registry  # noqa: PLC0415
+def listed_models(model: Kind = FORECASTER, report: Report = None) -> None:
+    """List the trained models of this home, which one serves, and how they fared on what they had not seen.
+
+    Forecasters: the newest data first, with the pinball loss that they save over a random walk on so many windows. Models of
+    headlines: their log loss on so many headlines.
+    """
+    from models import registry  # noqa: PLC0415 - the command line must answer --help at once
 
     config = settings.load()
-    before = registry.promotions(config, MODEL)
-    cards = registry.stored(config, MODEL)
-    table = Table("model", "serves", "data until", "skill", "windows")
+    before = registry.promotions(config, kind_of(model))
+    cards = registry.stored(config, model)
+    forecasters = model == FORECASTER
+    table = Table("model", "serves", *(("data until", "skill", "windows") if forecasters else ("log loss", "headlines")))
     for card in cards:
         serves = "champion" if before and before[-1].model_id == card.model_id else ""
-        skill = card.metrics.get("skill_pinball")
-        told = "-" if skill is None else f"{skill:+.2%}"
-        table.add_row(card.model_id, serves, iso(card.data_cutoff_ts_us)[:16], told, f"{card.metrics.get('windows', 0):,.0f}")
+        table.add_row(card.model_id, serves, *(_fared(card) if forecasters else _understood(card)))
     out.print(table)
     figures = {"champion": before[-1].model_id if before else None, "promotions": msgspec.to_builtins(before)}
     write_figures({**figures, "models": msgspec.to_builtins(cards)}, report)
 
 
+def _fared(card: ModelCard) -> tuple[str, str, str]:
+    skill = card.metrics.get("skill_pinball")
+    told = "-" if skill is None else f"{skill:+.2%}"
+    return iso(card.data_cutoff_ts_us)[:16], told, f"{card.metrics.get('windows', 0):,.0f}"
+
+
+def _understood(card: ModelCard) -> tuple[str, str]:
+    return f"{card.metrics.get('log_loss', float('nan')):.3f}", f"{card.metrics.get('unseen_headlines', 0):,.0f}"
+
+
 @app.command()
 def show(model_id: Annotated[str, typer.Argument(help="one of `tickcast models list`")], report: Report = None) -> None:
-    """Show all that is known of a forecaster: its card, and how it fared whenever it was to be promoted."""
-    from consumers.forecaster import MODEL  # noqa: PLC0415 - the command line must answer --help at once
-    from models import registry  # noqa: PLC0415
+    """Show all that is known of a trained model: its card, and how it fared whenever it was to be promoted."""
+    from models import registry  # noqa: PLC0415 - the command line must answer --help at once
 
     config = settings.load()
-    stored = registry.find(config, MODEL, model_id)
-    reasons = [one.reason for one in registry.promotions(config, MODEL) if one.model_id == model_id]
+    name = registry.name_of(config, model_id)
+    stored = registry.find(config, name, model_id)
+    reasons = [one.reason for one in registry.promotions(config, name) if one.model_id == model_id]
     figures = {"folder": str(stored.folder), "promotions": reasons, **msgspec.to_builtins(stored.card)}
     write_figures(figures, report)
     out.print_json(data=figures)
@@ -68,7 +86,7 @@ def promote(
     reason: Annotated[str, typer.Option(help="why, for everybody who reads `models`")] = "by hand",
     report: Report = None,
 ) -> None:
-    """Make a stored forecaster the champion; running forecasters swap to it between two polls, without a restart."""
+    """Make a stored model the champion; running consumers swap to it between two polls, without a restart."""
     from models import promoting  # noqa: PLC0415 - the command line must answer --help at once
 
     _announced(promoting.promote(maybe_connected(settings.load()), model_id, reason), report)
@@ -76,13 +94,14 @@ def promote(
 
 @app.command()
 def rollback(
+    model: Kind = FORECASTER,
     reason: Annotated[str, typer.Option(help="why, for everybody who reads `models`")] = "rolled back by hand",
     report: Report = None,
 ) -> None:
     """Make the champion's predecessor the champion again."""
     from models import promoting  # noqa: PLC0415 - the command line must answer --help at once
 
-    _announced(promoting.rollback(maybe_connected(settings.load()), reason), report)
+    _announced(promoting.rollback(maybe_connected(settings.load()), kind_of(model), reason), report)
 
 
 @app.command()

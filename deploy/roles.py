@@ -33,13 +33,10 @@ def archive(settings: Settings) -> None:
 
 def sentiment(settings: Settings) -> None:
     """Run the sentiment consumer."""
-    from consumers import known_texts, worker  # noqa: PLC0415 - Faust and torch only where they run
-    from consumers.sentiment import SentimentHandler  # noqa: PLC0415
-    from models.sentiment.base import load  # noqa: PLC0415
+    from consumers import worker  # noqa: PLC0415 - Faust and ONNX Runtime only where they run
+    from consumers.sentiment import make_handler  # noqa: PLC0415
 
-    model = load(settings)
-    known = known_texts.KnownTexts(known_texts.file_of(settings.cache, model.model_id))
-    worker.run(SentimentHandler(model, known), settings)
+    worker.run(make_handler(settings), settings)
 
 
 def forecast(settings: Settings) -> None:

@@ -17,6 +17,7 @@ from deploy.local import supervisor
 from deploy.report_file import write_figures
 from streams import settings
 from streams.errors import EnvironmentFault, SettingsError
+from streams.messages import ModelAnnouncement
 from streams.settings import Settings
 
 out = Console()
@@ -30,16 +31,18 @@ Shadow = Annotated[bool, typer.Option(help="where it is not promoted: let it for
 Ablated = Annotated[
     bool, typer.Option("--ablation/--no-ablation", help="train without sentiment too, and say what that is worth")
 ]
+FORECASTER, SENTIMENT = "forecaster", "sentiment"  # as the store names them
+KINDS = (FORECASTER, SENTIMENT)
 UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 def etl(report: Report = None) -> None:
     """Bring the training shards up to date with the lake: cleaned, cut into windows, as TFRecord; only what is new is made."""
     from models.training import etl as making  # noqa: PLC0415 - starts Spark
-    from models.training import shards, train  # noqa: PLC0415
+    from models.training import session, shards  # noqa: PLC0415
 
     config = settings.load()
-    with Progress(console=Console(stderr=True), transient=True) as progress, train.alone(config):
+    with Progress(console=Console(stderr=True), transient=True) as progress, session.alone(config):
         task = progress.add_task("making shards", total=None)
         index = making.run(config, lambda done, total: progress.update(task, completed=done, total=total))
     removed: dict[str, int] = {}
@@ -90,12 +93,34 @@ def retrain(  # noqa: PLR0913, PLR0917 - a command's options are its arguments
     windows: Windows = 20_000,
     shadow: Shadow = False,
     ablation: Ablated = True,
+    model: Annotated[str, typer.Option(help="forecaster, or sentiment: the model of headlines, on --labels")] = FORECASTER,
+    labels: Annotated[
+        Path | None, typer.Option(help="of headlines: a CSV with the columns label (positive, negative, neutral) and text")
+    ] = None,
     report: Report = None,
 ) -> None:
-    """Train again on what the lake holds now, once or on a schedule, at low priority; what serves goes on meanwhile."""
-    if not every:
+    """Train again on what the lake holds now, once or on a schedule, at low priority; what serves goes on meanwhile.
+
+    With `--model sentiment --labels FILE`: fit MiniLM's adapter and head again to labelled headlines, once.
+    """
+    if kind_of(model) == SENTIMENT:
+        _retrain_sentiment(labels, every, epochs, seed, report)
+    elif not every:
         _train(_choice(epochs, seed, windows), _how(1, "auto", shadow, ablation), report)
-        return
+    else:
+        _retrain_by_the_clock(every, settle if on_drift else "", epochs, seed, windows, shadow=shadow, ablation=ablation)
+
+
+def kind_of(text: str) -> str:
+    """Return `text` where it names a kind of model that is trained here."""
+    if text not in KINDS:
+        raise SettingsError(f"there is no model {text!r} to train; there are {' and '.join(KINDS)}")
+    return text
+
+
+def _retrain_by_the_clock(  # noqa: PLR0913 - see above
+    every: str, settle: str, epochs: int, seed: int, windows: int, *, shadow: bool, ablation: bool
+) -> None:
     from deploy import retraining  # noqa: PLC0415 - the command line must answer --help at once
 
     arguments = (
@@ -108,7 +133,7 @@ def retrain(  # noqa: PLR0913, PLR0917 - a command's options are its arguments
         *(("--shadow",) if shadow else ()),
         *(() if ablation else ("--no-ablation",)),
     )
-    plan = retraining.Plan(seconds_of(every), seconds_of(settle) if on_drift else None, arguments)
+    plan = retraining.Plan(seconds_of(every), seconds_of(settle) if settle else None, arguments)
     retraining.run(supervisor.find_broker(settings.load()), plan)
 
 
@@ -124,6 +149,23 @@ def seconds_of(text: str) -> float:
     if found is None or float(found[1]) == 0:
         raise SettingsError(f"{text!r} is no length of time; write it as 90s, 30m, 12h or 1d")
     return float(found[1]) * UNITS_S[found[2]]
+
+
+def _retrain_sentiment(labels: Path | None, every: str, epochs: int, seed: int, report: Path | None) -> None:
+    if labels is None or every:
+        raise SettingsError("--model sentiment needs --labels FILE, and takes no --every: labels do not grow by the clock")
+    from models.sentiment import refit  # noqa: PLC0415 - the command line must answer --help at once
+
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("reading labels", total=epochs + 1)
+        announcement = refit.refit(
+            maybe_connected(settings.load()),
+            labels,
+            epochs=epochs,
+            seed=seed,
+            tell=lambda what: progress.update(task, advance=1, description=what),
+        )
+    _show(announcement, "on unseen headlines", report)
 
 
 def _choice(epochs: int, seed: int, windows: int) -> Any:
@@ -144,11 +186,13 @@ def _how(workers: int, strategy: str, shadow: bool, ablation: bool) -> Any:
 def _train(choice: Any, how: Any, report: Path | None) -> None:
     from models.training import train as training  # noqa: PLC0415 - the command line must answer --help at once
 
-    announcement = training.train(maybe_connected(settings.load()), choice, how)
-    figures = msgspec.to_builtins(announcement)
-    write_figures(figures, report)
+    _show(training.train(maybe_connected(settings.load()), choice, how), "on unseen minutes", report)
+
+
+def _show(announcement: ModelAnnouncement, judged: str, report: Path | None) -> None:
+    write_figures(msgspec.to_builtins(announcement), report)
     out.print(f"{announcement.model_id}: {announcement.reason}", highlight=False, soft_wrap=True)
-    table = Table("on unseen minutes", "")
+    table = Table(judged, "")
     for name, value in announcement.metrics.items():
         table.add_row(name.replace("_", " "), f"{value:.4g}")
     out.print(table)

@@ -11,6 +11,7 @@ Nothing in it is ever unpickled: an ONNX graph and JSON are all that a server re
 from __future__ import annotations
 
 import contextlib
+import glob
 import hashlib
 import shutil
 import uuid
@@ -35,17 +36,17 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
     """What is known about a model; `meta.json`.
 
     `scaler` tells, for each feature, the mean and the standard deviation of the training part; the graph holds them too
-    and applies them. `files` has the sha256 of each file beside the card.
+    and applies them. `files` has the sha256 of each file beside the card. A model of texts has no features and horizons.
     """
 
     name: str
-    feature_version: int
-    features: tuple[str, ...]
-    window: int
-    horizons_min: tuple[int, ...]
-    quantiles: tuple[str, ...]
-    data_cutoff_ts_us: int
     seed: int
+    feature_version: int = 0
+    features: tuple[str, ...] = ()
+    window: int = 0
+    horizons_min: tuple[int, ...] = ()
+    quantiles: tuple[str, ...] = ()
+    data_cutoff_ts_us: int = 0
     scaler: dict[str, tuple[float, float]] = {}
     metrics: dict[str, float] = {}
     model_id: str = ""
@@ -95,12 +96,12 @@ def checksum(path: Path) -> str:
 
 
 def save(settings: Settings, card: ModelCard, prefix: str, source: Path) -> StoredModel:
-    """Store a model and return it; its id is `prefix`, a dash, and the start of its graph's checksum.
+    """Store a model and return it; its id is its card's, or `prefix`, a dash, and the start of its graph's checksum.
 
     Parameters
     ----------
     card : ModelCard
-        Without `model_id` and `files`, which are filled in here.
+        Without `files`, and without `model_id` where the checksum shall name it: they are filled in here.
     source : Path
         A folder with `model.onnx` and whatever else belongs to the model; it is copied.
     """
@@ -110,7 +111,7 @@ def save(settings: Settings, card: ModelCard, prefix: str, source: Path) -> Stor
     try:
         shutil.copytree(source, work)
         files = {path.name: checksum(path) for path in sorted(work.iterdir())}
-        card = msgspec.structs.replace(card, model_id=f"{prefix}-{files[SERVED][:8]}", files=files)
+        card = msgspec.structs.replace(card, model_id=card.model_id or f"{prefix}-{files[SERVED][:8]}", files=files)
         (work / CARD).write_bytes(msgspec.json.format(msgspec.json.encode(card)))
         return StoredModel(_settle(work, place / card.model_id), card)
     finally:
@@ -146,6 +147,19 @@ def find(settings: Settings, name: str, model_id: str) -> StoredModel:
     if not (folder / CARD).is_file():
         raise ModelError(f"there is no model {model_id!r}; `tickcast models list` shows those that are here")
     return load(folder.resolve().as_uri(), read_card(folder).files.get(SERVED, ""))
+
+
+def name_of(settings: Settings, model_id: str) -> str:
+    """Return what the stored model with that id is called.
+
+    Raises
+    ------
+    ModelError
+        There is none.
+    """
+    for path in (settings.home / "models").glob(f"*/{glob.escape(model_id)}/{CARD}"):
+        return path.parent.parent.name
+    raise ModelError(f"there is no model {model_id!r}; `tickcast models list` shows those that are here")
 
 
 def stored(settings: Settings, name: str) -> list[ModelCard]:

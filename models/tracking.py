@@ -77,8 +77,6 @@ def client(settings: Settings) -> Iterator[Any]:
         The server does not answer, or the files cannot be used.
     """
     os.environ.update(ENVIRONMENT)
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.ERROR)
     place = settings.tracking or f"sqlite:///{_folder(settings) / 'mlflow.db'}"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # MLflow and its libraries deprecate each other; nobody here can act on it
@@ -86,6 +84,8 @@ def client(settings: Settings) -> Iterator[Any]:
         from mlflow.exceptions import MlflowException  # noqa: PLC0415
         from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415
 
+        for name in ("mlflow", "alembic"):  # they set their own levels when they are loaded
+            logging.getLogger(name).setLevel(logging.ERROR)
         try:
             yield MlflowClient(place, place)
         except (MlflowException, SQLAlchemyError, OSError) as error:

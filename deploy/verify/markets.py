@@ -12,7 +12,7 @@ from itertools import islice
 import msgspec
 import polars as pl
 
-from consumers.sentiment import SentimentHandler
+from consumers.sentiment import SentimentHandler, unchanging
 from deploy import first_model
 from models.sentiment.base import load
 from producers.base import Event, SessionEnd, Story, Trade
@@ -44,7 +44,7 @@ def rows(settings: Settings, markets: Mapping[str, Iterable[Event]]) -> dict[str
     own = msgspec.structs.replace(settings, partitions=1)  # each partition of `headlines` has closings of its own
     records = [record for name, happened in markets.items() for record in _records(name, happened)]
     headlines = first_model.as_records((record for record in records if record.topic == "headlines"), own)
-    sentiment = first_model.scored(SentimentHandler(load(own)), headlines)
+    sentiment = first_model.scored(SentimentHandler(unchanging(load(own))), headlines)
     ticks = [record for record in records if record.topic == "ticks"]
     found = first_model.batch_features(own, ticks, sentiment).sort("symbol", "minute_ts_us")
     return {name: _of(found, name) for name in markets}

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from streams.errors import EnvironmentFault, ModelError
 from streams.settings import Settings
 
+NAME = "sentiment"  # of all such models together, in the store and on `models`
 LABELS = ("positive", "negative", "neutral")  # the order of the columns, everywhere
 
 log = logging.getLogger(__name__)

