@@ -20,10 +20,10 @@ Report = Annotated[Path | None, typer.Option("--json", "--report", help="write t
 
 
 def controls(
-    quick: Annotated[bool, typer.Option(help="3 random walks instead of 20, and shorter ones")] = False,
+    quick: Annotated[bool, typer.Option(help="3 shorter random walks, one market with news")] = False,
     report: Report = None,
 ) -> None:
-    """Train on simulated random walks, where no model may show skill, and on a market with news, where the LSTM must."""
+    """Train on simulated random walks, where no model may show skill, and on markets with news, where the LSTM must."""
     from deploy.verify import controls as check  # noqa: PLC0415 - the command line must answer --help at once
 
     plan = check.QUICK if quick else check.FULL

@@ -25,6 +25,7 @@ Report = Annotated[Path | None, typer.Option("--json", "--report", help="write t
 Epochs = Annotated[int, typer.Option(min=1, help="at most so many; two without improvement end it earlier")]
 Seed = Annotated[int, typer.Option(help="of everything random: the same seed, lake and machine give the same model")]
 Windows = Annotated[int, typer.Option(min=256, help="at most so many windows for training, a random choice of what there is")]
+Newest = Annotated[str, typer.Option(help="learn from the newest so much of the lake alone, as 90m, 12h or 30d; default: all")]
 Workers = Annotated[int, typer.Option(min=1, max=64, help="processes on this machine that share each batch")]
 Strategy = Annotated[str, typer.Option(help="one device, mirrored over all of this machine, or auto: mirrored if several GPUs")]
 Shadow = Annotated[bool, typer.Option(help="where it is not promoted: let it forecast beside the champion, as challenger")]
@@ -66,6 +67,7 @@ def train(  # noqa: PLR0913, PLR0917 - a command's options are its arguments
     epochs: Epochs = 12,
     seed: Seed = 7,
     windows: Windows = 20_000,
+    newest: Newest = "",
     workers: Workers = 1,
     strategy: Strategy = "auto",
     shadow: Shadow = False,
@@ -79,7 +81,7 @@ def train(  # noqa: PLR0913, PLR0917 - a command's options are its arguments
     if ensure:
         roles.train(supervisor.find_broker(settings.load()))
         return
-    _train(_choice(epochs, seed, windows), _how(workers, strategy, shadow, ablation), report)
+    _train(_choice(epochs, seed, windows, newest), _how(workers, strategy, shadow, ablation), report)
 
 
 def retrain(  # noqa: PLR0913, PLR0917 - a command's options are its arguments
@@ -91,6 +93,7 @@ def retrain(  # noqa: PLR0913, PLR0917 - a command's options are its arguments
     epochs: Epochs = 12,
     seed: Seed = 7,
     windows: Windows = 20_000,
+    newest: Newest = "",
     shadow: Shadow = False,
     ablation: Ablated = True,
     model: Annotated[str, typer.Option(help="forecaster, or sentiment: the model of headlines, on --labels")] = FORECASTER,
@@ -106,9 +109,22 @@ def retrain(  # noqa: PLR0913, PLR0917 - a command's options are its arguments
     if kind_of(model) == SENTIMENT:
         _retrain_sentiment(labels, every, epochs, seed, report)
     elif not every:
-        _train(_choice(epochs, seed, windows), _how(1, "auto", shadow, ablation), report)
+        _train(_choice(epochs, seed, windows, newest), _how(1, "auto", shadow, ablation), report)
     else:
-        _retrain_by_the_clock(every, settle if on_drift else "", epochs, seed, windows, shadow=shadow, ablation=ablation)
+        from deploy import retraining  # noqa: PLC0415 - the command line must answer --help at once
+
+        choice = (
+            "--epochs",
+            str(epochs),
+            "--seed",
+            str(seed),
+            "--windows",
+            str(windows),
+            *(("--newest", newest) if newest else ()),
+        )
+        how = (*(("--shadow",) if shadow else ()), *(() if ablation else ("--no-ablation",)))
+        plan = retraining.Plan(seconds_of(every), seconds_of(settle) if on_drift else None, (*choice, *how))
+        retraining.run(supervisor.find_broker(settings.load()), plan)
 
 
 def kind_of(text: str) -> str:
@@ -116,25 +132,6 @@ def kind_of(text: str) -> str:
     if text not in KINDS:
         raise SettingsError(f"there is no model {text!r} to train; there are {' and '.join(KINDS)}")
     return text
-
-
-def _retrain_by_the_clock(  # noqa: PLR0913 - see above
-    every: str, settle: str, epochs: int, seed: int, windows: int, *, shadow: bool, ablation: bool
-) -> None:
-    from deploy import retraining  # noqa: PLC0415 - the command line must answer --help at once
-
-    arguments = (
-        "--epochs",
-        str(epochs),
-        "--seed",
-        str(seed),
-        "--windows",
-        str(windows),
-        *(("--shadow",) if shadow else ()),
-        *(() if ablation else ("--no-ablation",)),
-    )
-    plan = retraining.Plan(seconds_of(every), seconds_of(settle) if settle else None, arguments)
-    retraining.run(supervisor.find_broker(settings.load()), plan)
 
 
 def seconds_of(text: str) -> float:
@@ -168,10 +165,11 @@ def _retrain_sentiment(labels: Path | None, every: str, epochs: int, seed: int, 
     _show(announcement, "on unseen headlines", report)
 
 
-def _choice(epochs: int, seed: int, windows: int) -> Any:
+def _choice(epochs: int, seed: int, windows: int, newest: str) -> Any:
     from models.training.job import Choice  # noqa: PLC0415 - the command line must answer --help at once
 
-    return Choice(epochs=epochs, seed=seed, limit=windows)
+    minutes = round(seconds_of(newest) / UNITS_S["m"]) if newest else 0
+    return Choice(epochs=epochs, seed=seed, limit=windows, newest_min=minutes)
 
 
 def _how(workers: int, strategy: str, shadow: bool, ablation: bool) -> Any:

@@ -43,6 +43,8 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
         Of more windows for training a random choice of so many is taken.
     sentiment : bool
         Whether the network sees sentiment; without, its three columns are muted.
+    newest_min : int
+        Only windows of the newest so many minutes of the lake are looked at; 0: all.
     """
 
     epochs: int = 12
@@ -50,20 +52,22 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
     seed: int = 7
     limit: int = TRAINING_WINDOWS
     sentiment: bool = True
+    newest_min: int = 0
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
-    """A choice, the shards that it is of, and from when on minutes are unseen, microseconds UTC (the start of a minute)."""
+    """A choice, the shards that it is of, and the starts of the first minutes that are looked at and unseen, microseconds UTC."""
 
     choice: Choice
     index: Index
+    begin_ts_us: int
     border_ts_us: int
     end_ts_us: int
 
     @property
     def training_id(self) -> str:
         """A short name of all that decides the model."""
-        said = msgspec.json.encode(self.choice) + f"{self.border_ts_us} {self.index.fingerprint()}".encode()
+        said = msgspec.json.encode(self.choice) + f"{self.begin_ts_us} {self.border_ts_us} {self.index.fingerprint()}".encode()
         return hashlib.sha256(said).hexdigest()[:16]
 
 
@@ -95,7 +99,7 @@ class Place:
         """
         index, choice = self.job.index, self.job.choice
         ended = index.minutes
-        known = np.flatnonzero(ended + LONGEST * MINUTE_US < self.job.border_ts_us)
+        known = np.flatnonzero(self._known)
         train, validation = (known[part] for part in dataset.split(ended[known]))
         if not len(train) or not len(validation):
             raise UserError(
@@ -109,9 +113,13 @@ class Place:
     @property
     def data_cutoff_ts_us(self) -> int:
         """The end of the newest minute that training has seen."""
+        return int(self.job.index.minutes[self._known].max()) + (1 + LONGEST) * MINUTE_US
+
+    @property
+    def _known(self) -> NDArray[np.bool_]:
+        """Which windows may be learnt from."""
         ended = self.job.index.minutes
-        known = ended[ended + LONGEST * MINUTE_US < self.job.border_ts_us]
-        return int(known.max()) + (1 + LONGEST) * MINUTE_US
+        return (ended >= self.job.begin_ts_us) & (ended + LONGEST * MINUTE_US < self.job.border_ts_us)
 
     def end(self) -> None:
         """Remove the folder: everything is done."""
@@ -150,8 +158,11 @@ def begin(settings: Settings, index: Index, choice: Choice) -> Place:
             f"there is no window of {WINDOW} consecutive minutes and {LONGEST} more in the lake;"
             " record a few hours more, or ingest simulated history"
         )
-    border = int(np.quantile(ended, 1 - BLOCK_SHARE)) // MINUTE_US * MINUTE_US
-    job = Job(choice=choice, index=index, border_ts_us=border, end_ts_us=int(ended.max()) + (1 + LONGEST) * MINUTE_US)
+    newest = int(ended.max())
+    begin = newest - choice.newest_min * MINUTE_US if choice.newest_min else int(ended.min())
+    border = int(np.quantile(ended[ended >= begin], 1 - BLOCK_SHARE)) // MINUTE_US * MINUTE_US
+    end = newest + (1 + LONGEST) * MINUTE_US
+    job = Job(choice=choice, index=index, begin_ts_us=begin, border_ts_us=border, end_ts_us=end)
     folder = _folder(settings)
     work = folder.with_name(".job")
     for old in (work, folder):

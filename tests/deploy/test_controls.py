@@ -19,6 +19,7 @@ from streams import settings
 from streams.settings import Settings
 from tests.deploy.conftest import Rows
 
+NEWS = "news1"
 SMALL = replace(QUICK, seeds=2, epochs=2)
 
 
@@ -36,9 +37,9 @@ def leaking(rows: Rows) -> Rows:
 
 @pytest.mark.slow
 def test_the_markets_are_what_the_claims_are_about(rows: Rows) -> None:
-    assert set(rows) == {"walk1", "walk2", "walk3", "news"}
+    assert set(rows) == {"walk1", "walk2", "walk3", NEWS}
     for name, market in rows.items():
-        symbols, minutes = (controls.NEWS_SYMBOLS, QUICK.news_min) if name == "news" else (controls.SYMBOLS, QUICK.walk_min)
+        symbols, minutes = (controls.NEWS_SYMBOLS, QUICK.news_min) if name == NEWS else (controls.SYMBOLS, QUICK.walk_min)
         assert market.height == pytest.approx(len(symbols) * minutes, abs=30)  # first trades come late
         assert market["symbol"].unique().sort().to_list() == sorted(symbols)
         assert market["sent_n"].max() > 0  # type: ignore[operator]
@@ -60,7 +61,7 @@ def test_no_skill_on_random_walks_and_some_where_news_move_the_price(tmp_path: P
 @pytest.mark.slow
 def test_a_window_that_knows_the_future_is_caught(rows: Rows, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def leaked(_settings: Settings, _plan: Plan) -> Rows:
-        return leaking(rows | {"news": rows["walk1"]})  # the claim about news is not what this is about
+        return leaking(rows | {NEWS: rows["walk1"]})  # the claim about news is not what this is about
 
     monkeypatch.setattr(controls, "rows", leaked)
     monkeypatch.setattr(controls, "QUICK", SMALL)
@@ -71,7 +72,7 @@ def test_a_window_that_knows_the_future_is_caught(rows: Rows, monkeypatch: pytes
 
 @pytest.mark.slow
 def test_a_market_whose_news_mean_nothing_has_nothing_to_find(rows: Rows) -> None:
-    figures = controls.judged(rows | {"news": rows["walk1"]}, replace(SMALL, seeds=1), lambda _what: None)
+    figures = controls.judged(rows | {NEWS: rows["walk1"]}, replace(SMALL, seeds=1), lambda _what: None)
     assert (figures["news"]["holds"], figures["holds"]) == (False, False)
 
 
