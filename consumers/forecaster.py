@@ -30,7 +30,7 @@ from streams import bus, codec
 from streams.bus import INGEST_HEADER, Outgoing, Record
 from streams.clock import MINUTE_US
 from streams.errors import BadMessage, ModelError
-from streams.messages import Calibration, Features, Forecast
+from streams.messages import MAX_TS_US, Calibration, Features, Forecast
 from streams.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -67,8 +67,8 @@ class ForecastHandler:
 
     Parameters
     ----------
-    champion : Callable[[], Forecaster | None]
-        Asked once per batch for the model to use; None while there is none.
+    champion : Callable[[int], Forecaster | None]
+        Asked for the model of minutes that end at a time, microseconds UTC; None while there is none.
     challenger : Callable[[], Forecaster | None]
         Asked likewise for a model that forecasts final rows beside the champion, whose forecasts nobody should act on.
     clock : Callable[[], float]
@@ -85,7 +85,7 @@ class ForecastHandler:
 
     def __init__(
         self,
-        champion: Callable[[], Forecaster | None],
+        champion: Callable[[int], Forecaster | None],
         clock: Callable[[], float] = time.monotonic,
         challenger: Callable[[], Forecaster | None] = lambda: None,
     ) -> None:
@@ -128,7 +128,7 @@ class ForecastHandler:
 
     def describe(self) -> str:
         """Return the id of the champion that serves."""
-        champion = self._champion()
+        champion = self._champion(MAX_TS_US)
         return "" if champion is None else champion.model_id
 
     @property
@@ -138,7 +138,6 @@ class ForecastHandler:
 
     def handle(self, records: Sequence[Record]) -> list[Outgoing]:
         """Return the forecasts of `records`, final ones first, dead letters, and the states of calibration that changed."""
-        champion = self._champion()
         sent: list[Outgoing] = []
         states: dict[bytes, Outgoing] = {}
         for record in records:
@@ -151,10 +150,10 @@ class ForecastHandler:
             if row.final:
                 for arrival in history.put(row, record):
                     states |= {state.key: state for state in self._matured(arrival)}
-                    sent += self._final(arrival, champion)
+                    sent += self._final(arrival)
             elif history.draft(row):
                 self._drafts[row.symbol] = Arrival(row, record)
-        return [*sent, *self._provisional(champion), *states.values()]
+        return [*sent, *self._provisional(), *states.values()]
 
     def _matured(self, arrival: Arrival) -> Iterator[Outgoing]:
         for state in self._calibrator.mature(arrival.row):
@@ -162,7 +161,8 @@ class ForecastHandler:
             # the partition of the symbol, so that whoever is assigned its features restores it
             yield bus.outgoing("calibration", key, state)._replace(partition=arrival.record.partition)
 
-    def _final(self, arrival: Arrival, champion: Forecaster | None) -> Iterator[Outgoing]:
+    def _final(self, arrival: Arrival) -> Iterator[Outgoing]:
+        champion = self._champion(_end_us(arrival))
         issued = self._issued[arrival.row.symbol].pop(arrival.row.minute_ts_us, set())
         asked = _Asked(arrival, self._histories[arrival.row.symbol].window(arrival.row.minute_ts_us))
         bars = len(asked.window)
@@ -174,13 +174,17 @@ class ForecastHandler:
                 self._calibrator.remember(published)
                 yield bus.outgoing("forecasts", published.symbol, published, _headers(arrival.record))
 
-    def _provisional(self, champion: Forecaster | None) -> Iterator[Outgoing]:
-        by_bars: defaultdict[int, list[_Asked]] = defaultdict(list)
+    def _provisional(self) -> Iterator[Outgoing]:
+        champions: dict[str, Forecaster | None] = {}
+        groups: defaultdict[tuple[int, str], list[_Asked]] = defaultdict(list)
         for draft in self._round():
             window = self._histories[draft.row.symbol].window(draft.row.minute_ts_us, drafts=True)
-            by_bars[len(window)].append(_Asked(draft, window))
-        for bars, group in by_bars.items():
-            *_, leading = self._makers(bars, champion, provisional=True)
+            champion = self._champion(_end_us(draft))
+            model_id = "" if champion is None else champion.model_id
+            champions[model_id] = champion
+            groups[len(window), model_id].append(_Asked(draft, window))
+        for (bars, model_id), group in groups.items():
+            *_, leading = self._makers(bars, champions[model_id], provisional=True)
             refused: list[_Asked] = []
             for forecast, asked in _forecasts(group, [leading]):
                 if isinstance(forecast, ModelError):  # of which the final row tells
@@ -218,6 +222,10 @@ class ForecastHandler:
         if champion is not None and challenger.model_id == champion.model_id:
             return []
         return [Maker(challenger, "challenger", provisional=False)]
+
+
+def _end_us(arrival: Arrival) -> int:
+    return arrival.row.minute_ts_us + MINUTE_US
 
 
 def _forecasts(asked: Sequence[_Asked], makers: Sequence[Maker]) -> Iterator[tuple[Forecast | ModelError, _Asked]]:

@@ -109,7 +109,7 @@ def up(
         duration_s=duration,
         report=report,
         open_page=open_page,
-        retrain_every=retrain,
+        retrain=() if until_drained or duration or retrain == "off" else ("--every", retrain, "--on-drift"),
     )
     if retrain != "off":
         training_cli.seconds_of(retrain)
@@ -321,6 +321,7 @@ def coverage(
 
 verify_app.command()(forecast_cli.controls)
 verify_app.command()(forecast_cli.lookahead)
+verify_app.command("retrain")(training_cli.verify)
 app.add_typer(lake_cli.app, name="lake")
 app.command()(lake_cli.ingest)
 app.command()(evaluate_cli.evaluate)

@@ -127,6 +127,20 @@ def retrain(  # noqa: PLR0913, PLR0917 - a command's options are its arguments
         retraining.run(supervisor.find_broker(settings.load()), plan)
 
 
+def verify(
+    plot: Annotated[Path | None, typer.Option(help="write a picture of the run here (png, svg or pdf); needs matplotlib")] = None,
+    report: Report = None,
+) -> None:
+    """Let a market change while everything runs: is that seen, trained for and served, and does skill come back? 25 minutes."""
+    from deploy.verify import retrained  # noqa: PLC0415 - the command line must answer --help at once
+
+    figures = retrained.run(settings.load(), retrained.FULL, out, plot)
+    write_figures(figures, report)
+    out.print(retrained.as_table(figures))
+    if not figures["holds"]:
+        raise typer.Exit(1)
+
+
 def kind_of(text: str) -> str:
     """Return `text` where it names a kind of model that is trained here."""
     if text not in KINDS:

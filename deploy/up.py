@@ -39,8 +39,8 @@ class Options:
     duration_s: float = 0.0
     report: Path | None = None
     open_page: bool = False
-    retrain_every: str = "1d"
-    """How often an unbounded run trains again, besides after drift; `off`: never."""
+    retrain: tuple[str, ...] = ()
+    """Arguments of `tickcast retrain`, which then runs as a role; none: nobody trains again."""
 
     @property
     def bounded(self) -> bool:
@@ -70,7 +70,7 @@ def plan(settings: Settings, options: Options) -> Plan:
     """Return which roles run and when.
 
     Unbounded: what every tick goes through starts first, the source and the rest once that runs, and training last. Bounded:
-    the source waits until everything is ready, a trained model included. Only an unbounded run trains again.
+    the source waits until everything is ready, a trained model included.
     """
 
     def role(name: str, *arguments: str, niceness: int = 0) -> Process:
@@ -80,12 +80,10 @@ def plan(settings: Settings, options: Options) -> Plan:
     console = () if options.headless else (role("console"),)
     work = (role("sentiment"), role("score"), role("archive", niceness=10))
     train = role("train", "--ensure", niceness=10)
+    again = ((role("retrain", *options.retrain, niceness=10),),) if options.retrain else ()
     if options.bounded:
-        return Plan(((role("stream"), role("forecast")), (*work, *console), (train,)), held=(produce,))
-    again = (
-        () if options.retrain_every == "off" else (role("retrain", "--every", options.retrain_every, "--on-drift", niceness=10),)
-    )
-    return Plan(((role("stream"), role("forecast"), *console), (produce, *work), (train,), again))
+        return Plan(((role("stream"), role("forecast")), (*work, *console), (train,), *again), held=(produce,))
+    return Plan(((role("stream"), role("forecast"), *console), (produce, *work), (train,), *again))
 
 
 class Run:

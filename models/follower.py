@@ -5,23 +5,34 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from typing import Generic, Literal, TypeVar
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from streams import bus, codec
 from streams.bus import Record
 from streams.clock import wall_ts_us
 from streams.errors import BadMessage, TickcastError
-from streams.messages import Event, ModelAnnouncement
+from streams.messages import MAX_TS_US, Event, ModelAnnouncement
 from streams.settings import Settings
 
 Model = TypeVar("Model")
-Slot = Literal["champion", "challenger"]
 
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class _Held(Generic[Model]):
+    """A loaded model, and from which end of a minute on it counts."""
+
+    model_id: str
+    from_ts_us: int
+    model: Model
+
+
 class ModelFollower(Generic[Model]):
     """Holds the champion called `name`, and the challenger that runs in its shadow; loading happens on a thread of its own.
+
+    A new champion may be announced for minutes from some time on (`effective_from_ts_us`); the one before it is kept until then.
 
     Parameters
     ----------
@@ -34,15 +45,16 @@ class ModelFollower(Generic[Model]):
     def __init__(self, name: str, load: Callable[[ModelAnnouncement], Model]) -> None:
         self._name = name
         self._load = load
-        self._models: dict[Slot, tuple[str, Model]] = {}
+        self._champions: tuple[_Held[Model], ...] = ()  # the newest last; replaced as a whole, because another thread reads it
+        self._challenger: _Held[Model] | None = None
         self._offset = -1
         self._settings: Settings | None = None
         self._stop = threading.Event()
         self._failure: Exception | None = None
         self._thread: threading.Thread | None = None
 
-    def current(self) -> Model | None:
-        """Return the champion to use now, or None before the first; any thread may ask, and it never waits.
+    def current(self, at_ts_us: int = MAX_TS_US) -> Model | None:
+        """Return the champion of minutes that end at `at_ts_us`, None before the first; any thread may ask, and it never waits.
 
         Raises
         ------
@@ -51,15 +63,14 @@ class ModelFollower(Generic[Model]):
         """
         if self._failure is not None:
             raise self._failure
-        return self._in("champion")
+        held = self._champions
+        effective = [one for one in held if one.from_ts_us <= at_ts_us] or held[:1]
+        return effective[-1].model if effective else None
 
     def challenger(self) -> Model | None:
         """Return the model that runs in the champion's shadow, or None where there is none."""
-        return self._in("challenger")
-
-    def _in(self, slot: Slot) -> Model | None:
-        _, model = self._models.get(slot, ("", None))
-        return model
+        held = self._challenger
+        return None if held is None else held.model
 
     def take(self, record: Record) -> None:
         """Take one record of `models`; records already taken are skipped."""
@@ -77,23 +88,26 @@ class ModelFollower(Generic[Model]):
 
     def _heed(self, announcement: ModelAnnouncement, record: Record) -> None:
         if announcement.promoted:
-            self._swap("champion", announcement, record)
+            newest = self._champions[-1] if self._champions else None
+            if (held := self._held(newest, announcement, record)) is not newest and held is not None:
+                self._champions = (*self._champions[-1:], held)
         if announcement.shadow and not announcement.promoted:
-            self._swap("challenger", announcement, record)
+            self._challenger = self._held(self._challenger, announcement, record)
         else:  # the newest word on a challenger: none runs
-            self._models.pop("challenger", None)
+            self._challenger = None
 
-    def _swap(self, slot: Slot, announcement: ModelAnnouncement, record: Record) -> None:
-        model_id, _ = self._models.get(slot, ("", None))
-        if model_id == announcement.model_id:
-            return
+    def _held(self, before: _Held[Model] | None, announcement: ModelAnnouncement, record: Record) -> _Held[Model] | None:
+        """Return the announced model, loaded; `before` where it is that, or the new one cannot be loaded."""
+        if before is not None and before.model_id == announcement.model_id:
+            return before
         try:
-            self._models[slot] = announcement.model_id, self._load(announcement)
+            model = self._load(announcement)
         except TickcastError as error:
             log.warning("model %s is not used, the one in place stays: %s", announcement.model_id, error)
             self._refuse(record, error)
-            return
-        log.info("model %s is %s from now on: %s", announcement.model_id, slot, announcement.reason)
+            return before
+        log.info("model %s is announced, and loaded: %s", announcement.model_id, announcement.reason)
+        return _Held(announcement.model_id, announcement.effective_from_ts_us, model)
 
     def _refuse(self, record: Record, error: TickcastError) -> None:
         """Send `record` to `dead_letters`, and an alert; read again after a restart, it is the same letter by its identity."""

@@ -63,6 +63,8 @@ def shadow(settings: Settings, model_id: str, *, on: bool) -> ModelAnnouncement:
 
 def _announced(settings: Settings, announcement: ModelAnnouncement) -> ModelAnnouncement:
     if settings.broker:
+        if announcement.promoted and announcement.name == FORECASTER:
+            announcement = registry.scheduled(settings, announcement)
         with bus.producing(settings) as client:
             registry.announce(settings, announcement, client)
     return announcement

@@ -22,14 +22,17 @@ from urllib.parse import unquote, urlparse
 import msgspec
 from kafka import KafkaProducer
 
-from streams import bus
-from streams.errors import ModelError
-from streams.messages import ModelAnnouncement
+from streams import bus, codec
+from streams.bus import Record
+from streams.clock import MINUTE_US
+from streams.errors import BadMessage, ModelError
+from streams.messages import Features, ModelAnnouncement
 from streams.settings import Settings
 
 SERVED = "model.onnx"
 CARD = "meta.json"
 PROMOTIONS = "promotions.json"
+LEAD_MIN = 2  # from a promotion to the minute from which it counts: forecasters load the model meanwhile
 
 
 class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
@@ -259,6 +262,30 @@ def _check(path: Path, expected: str) -> None:
         raise ModelError(f"the model's file {path} cannot be read ({error}); train again") from error
     if found != expected:
         raise ModelError(f"the model's file {path} is damaged: its sha256 is not the one on its card; train again")
+
+
+def scheduled(settings: Settings, announcement: ModelAnnouncement) -> ModelAnnouncement:
+    """Return what is announced of a new champion of forecasts: it counts from a minute that forecasters have yet before them.
+
+    So it swaps at a minute of event time, and a replay of what was recorded swaps at the same one.
+    """
+    client = bus.consumer(settings)
+    try:
+        places = bus.partitions_of(client, settings, "features")
+        first, ends = client.beginning_offsets(places), client.end_offsets(places)
+        last = {place: max(first[place], ends[place] - 1) for place in places}
+        newest = max((_minute(record) for record in bus.read_between(client, settings, last, ends)), default=0)
+    finally:
+        client.close()
+    effective = newest + (1 + LEAD_MIN) * MINUTE_US if newest else 0
+    return msgspec.structs.replace(announcement, effective_from_ts_us=effective)
+
+
+def _minute(record: Record) -> int:
+    try:
+        return codec.decode(Features, record.value).minute_ts_us
+    except BadMessage:  # the forecaster dead-letters it
+        return 0
 
 
 def announce(settings: Settings, announcement: ModelAnnouncement, client: KafkaProducer) -> None:

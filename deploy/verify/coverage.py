@@ -130,7 +130,7 @@ def rows(trades: pl.DataFrame) -> list[Features]:
 def walk(market: Sequence[Features], champion: Forecaster | None) -> Iterator[tuple[Forecast, float]]:
     """Yield every forecast that matures, with the price that came."""
     closes = {(row.symbol, row.minute_ts_us): row.close for row in market}
-    handler = ForecastHandler(lambda: champion)
+    handler = ForecastHandler(lambda _at: champion)
     for _, minute in groupby(enumerate(market), key=lambda item: item[1].minute_ts_us):
         said = [Record("features", 0, at, row.symbol.encode(), codec.encode(row), 0) for at, row in minute]
         for sent in handler.handle(said):

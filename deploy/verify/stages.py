@@ -108,7 +108,7 @@ def fitted(rows: pl.DataFrame, cut_us: int, study: Study) -> Said:
 
 def served(rows: pl.DataFrame, cut_us: int, study: Study) -> Said:
     """Return what forecaster and scorer send when they get the rows around a cut, many minutes at once."""
-    forecaster, scorer = ForecastHandler(lambda: study.champion), ScoreHandler()
+    forecaster, scorer = ForecastHandler(lambda _at: study.champion), ScoreHandler()
     said: Said = {}
     for records in _batches(rows, cut_us):
         sent = forecaster.handle(records)

@@ -76,4 +76,5 @@ def carry_out(settings: Settings, model: StoredModel, announcement: ModelAnnounc
     if announcement.promoted:
         registry.promote(settings, model, announcement.reason)
     if client is not None:
-        registry.announce(settings, announcement, client)
+        of_minutes = announcement.promoted and bool(model.card.horizons_min)
+        registry.announce(settings, registry.scheduled(settings, announcement) if of_minutes else announcement, client)

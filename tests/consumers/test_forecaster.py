@@ -39,7 +39,7 @@ def champion(tmp_path_factory: pytest.TempPathFactory) -> OnnxForecaster:
 
 def handler(champion: Forecaster | None = None, clock: Callable[[], float] | None = None) -> ForecastHandler:
     """Return a handler; by default a second passes whenever it looks at the clock."""
-    return ForecastHandler(lambda: champion, clock or count(1.0).__next__)
+    return ForecastHandler(lambda _at: champion, clock or count(1.0).__next__)
 
 
 def records(some: Iterable[Features | bytes]) -> list[Record]:
@@ -306,7 +306,7 @@ def test_a_challenger_forecasts_final_rows_beside_the_champion_and_as_champion_o
         return sorted({(one.role, one.model_id, one.provisional) for one in sent})
 
     def after_a_window(challenger: Forecaster) -> ForecastHandler:
-        made = ForecastHandler(lambda: champion, count(1.0).__next__, lambda: challenger)
+        made = ForecastHandler(lambda _at: champion, count(1.0).__next__, lambda: challenger)
         made.handle(records(rows(49)))
         return made
 
@@ -315,6 +315,22 @@ def test_a_challenger_forecasts_final_rows_beside_the_champion_and_as_champion_o
     draft_too = ("champion", champion.model_id, True)
     assert roles(after_a_window(other)) == sorted([*finals, ("challenger", "broken-1", False), draft_too])
     assert roles(after_a_window(champion)) == sorted([*finals, draft_too])
+
+
+def test_a_new_champion_forecasts_from_its_minute_on_whatever_the_batch(champion: OnnxForecaster) -> None:
+    told = rows(54)
+    other = Broken(lambda answer: answer)
+    from_us = told[51].minute_ts_us + MINUTE_US
+
+    def served(parts: Sequence[slice]) -> list[tuple[int, str]]:
+        made = ForecastHandler(lambda at: champion if at < from_us else other, count(1.0).__next__)
+        sent = [out for part in parts for out in made.handle(records(told)[part])]
+        finals = [one for one in forecasts(sent) if one.role == "champion" and one.horizon_min == 1]
+        return [(one.as_of_ts_us, one.model_id) for one in finals]
+
+    whole = served([slice(None)])
+    assert [model_id for _, model_id in whole[-5:]] == [champion.model_id] * 2 + ["broken-1"] * 3
+    assert served([slice(0, 50), slice(50, 53), slice(53, None)]) == whole
 
 
 class Broken:

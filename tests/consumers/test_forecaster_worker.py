@@ -48,7 +48,7 @@ def published(config: Settings) -> list[Record]:
 @pytest.mark.slow
 def test_a_forecaster_that_is_killed_twice_leaves_what_an_uninterrupted_one_makes(config: Settings, tmp_path: Path) -> None:
     said = [bus.outgoing("features", row.symbol, row) for row in market()]
-    expected = ForecastHandler(lambda: None).handle([_record(at, one) for at, one in enumerate(said)])
+    expected = ForecastHandler(lambda _at: None).handle([_record(at, one) for at, one in enumerate(said)])
     thirds = [said[at : at + len(said) // 3] for at in range(0, len(said), len(said) // 3)]
     for number, third in enumerate(thirds):
         with bus.producing(config) as client, worker(config, tmp_path / "log"):

@@ -84,3 +84,22 @@ def test_after_a_restart_the_last_words_count(config: Settings) -> None:
     follower.start(config)
     assert (follower.current(), follower.challenger()) == ("c", "d")
     follower.stop()
+
+
+def test_a_champion_counts_from_the_minute_that_it_is_announced_for() -> None:
+    follower: ModelFollower[str] = ModelFollower("m", lambda told: told.model_id)
+    for offset, (model_id, from_ts_us) in enumerate([("a", 500), ("b", 1_000), ("c", 2_000)]):
+        message = ModelAnnouncement(
+            name="m",
+            model_id=model_id,
+            uri="file:///m",
+            sha256="0" * 64,
+            promoted=True,
+            reason="",
+            effective_from_ts_us=from_ts_us,
+        )
+        follower.take(Record("models", 0, offset, b"m", codec.encode(message), 0, ()))
+        if model_id == "a":
+            assert follower.current(0) == "a"  # somebody must serve
+    assert [follower.current(at) for at in (999, 1_999, 2_000)] == ["b", "b", "c"]
+    assert follower.current() == "c"

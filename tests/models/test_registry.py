@@ -12,12 +12,13 @@ from models.forecaster import onnx_model
 from models.forecaster.onnx_model import OnnxForecaster
 from models.registry import StoredModel
 from streams import bus, codec, settings
-from streams.bus import Record
+from streams.bus import Outgoing, Record
+from streams.clock import MINUTE_US
 from streams.errors import ModelError
 from streams.messages import ModelAnnouncement
 from streams.settings import Settings
 from streams.testing import eventually
-from tests.models.forecaster.samples import card, stored_onnx
+from tests.models.forecaster.samples import card, rows, stored_onnx
 
 
 @pytest.fixture
@@ -124,3 +125,13 @@ def test_the_follower_has_what_was_announced_before_and_takes_what_comes(config:
     finally:
         follower.stop()
         client.close()
+
+
+def test_a_champion_is_announced_for_a_minute_that_is_yet_to_come(config: Settings, stored: StoredModel) -> None:
+    assert registry.scheduled(config, announced(stored)).effective_from_ts_us == 0
+    told = rows(3)
+    with bus.producing(config) as client:
+        records = [bus.outgoing("features", row.symbol, row) for row in told]
+        bus.send_all(client, config, [*records, Outgoing("features", b"MSFT", b"nonsense")])
+    newest_end = told[-1].minute_ts_us + MINUTE_US
+    assert registry.scheduled(config, announced(stored)).effective_from_ts_us == newest_end + registry.LEAD_MIN * MINUTE_US
