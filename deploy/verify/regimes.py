@@ -36,7 +36,7 @@ class Change:
     total_min: int
     trades_per_min: float = 5.0
     news_effect: float = 4.0
-    wilder: float = 1.5
+    wilder: float = 3.0
     seed: int = 1
     symbols: tuple[str, ...] = Settings().symbol_list
 

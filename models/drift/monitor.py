@@ -6,7 +6,7 @@ horizons only the one minute is watched, whose forecasts do not overlap.
 
     volatility  |return| / (|return| + 5 basis points)
     volume      log(1 + volume) / 20
-    sentiment   (1 + mean score) / 2, where there is news
+    sentiment   (1 + mean score) / 2, where there is news; once an hour, because it is a mean over an hour
     residual    |error| / (|error| + |error of the random walk|), by model: above 1/2 is worse than naive
     coverage    whether the 80 % interval held, by model, before calibration, which would mend it
 """
@@ -21,11 +21,13 @@ from typing import NamedTuple
 from river.drift import ADWIN
 
 from models.forecaster.windows import PRIOR_SIGMA
+from streams.clock import MINUTE_US
 from streams.messages import Features, Score
 
 HORIZON_MIN = 1
 CHANCE = 2e-3  # ADWIN's delta, the library's own; 180,000 values without any drift gave no alarm
 LARGEST_LOG_VOLUME = 20.0
+HOUR_US = 60 * MINUTE_US  # what a row's mean score is of
 
 
 class Drift(NamedTuple):
@@ -67,7 +69,7 @@ def _of_features(row: Features) -> Iterator[tuple[str, float]]:
     if row.ret is not None:
         yield "volatility", abs(row.ret) / (abs(row.ret) + PRIOR_SIGMA)
     yield "volume", min(math.log1p(row.volume) / LARGEST_LOG_VOLUME, 1.0)
-    if row.sent_mean is not None:
+    if row.sent_mean is not None and row.minute_ts_us % HOUR_US == 0:
         yield "sentiment", (1 + row.sent_mean) / 2
 
 

@@ -36,7 +36,7 @@ def test_prices_go_on_where_the_market_changes_and_then_move_more() -> None:
         assert after[0] == pytest.approx(before[-1], rel=1e-4)
         moved = after[-1] / after[0] - 1
         usual = [t.price for t in calm[at:] if t.symbol == symbol]
-        assert moved == pytest.approx(1.5 * (usual[-1] / usual[0] - 1), rel=0.05, abs=1e-3)
+        assert moved == pytest.approx(3.0 * (usual[-1] / usual[0] - 1), rel=0.05, abs=1e-3)
 
 
 def test_the_tape_is_what_happened(tmp_path: Path) -> None:

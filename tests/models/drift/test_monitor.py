@@ -7,6 +7,7 @@ import pytest
 from msgspec.structs import replace
 
 from models.drift.monitor import Drift, DriftMonitor
+from streams.clock import MINUTE_US
 from streams.messages import Features, Score
 from tests.models.forecaster.samples import rows
 
@@ -39,7 +40,8 @@ def judged(scores: list[Score]) -> list[tuple[int, Drift]]:
 
 def returns(sigmas: list[float], seed: int = 1) -> list[Features]:
     moves = np.random.default_rng(seed).normal(0, sigmas)
-    return [replace(rows(1)[0], ret=float(move), volume=100.0, sent_mean=None) for move in moves]
+    first = replace(rows(1)[0], volume=100.0, sent_mean=None)
+    return [replace(first, ret=float(move), minute_ts_us=number * MINUTE_US) for number, move in enumerate(moves)]
 
 
 def covered(chances: list[float], raw: bool = True) -> list[Score]:
@@ -62,10 +64,18 @@ def test_a_jump_of_the_volatility_is_found_soon() -> None:
 
 
 def test_volume_and_sentiment_are_watched_too() -> None:
-    calm, busy = returns([1e-3] * 400), returns([1e-3] * 400, 2)
+    whole = returns([1e-3] * 6_000)
+    calm, busy = whole[:3_000], whole[3_000:]
     louder = [replace(row, volume=30_000.0, sent_mean=-0.5) for row in busy]
     market = [replace(row, sent_mean=0.5) for row in calm] + louder
     assert {drift.subject for _, drift in seen(market)} == {"volume", "sentiment"}
+
+
+def test_the_mean_of_an_hour_that_moves_as_such_means_do_is_no_drift() -> None:
+    news = np.random.default_rng(4).choice([-0.8, 0.1, 0.8], 6_000)
+    means = np.convolve(news, np.ones(6) / 6, "valid").repeat(10)  # six headlines an hour, a new one every ten minutes
+    market = [replace(row, sent_mean=float(mean)) for row, mean in zip(returns([1e-3] * len(means)), means, strict=True)]
+    assert seen(market) == []
 
 
 def test_a_model_that_gets_worse_than_naive_drifts_by_its_residual() -> None:
