@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from deploy import doctor as doctors
-from deploy import evaluate_cli, forecast_cli, lake_cli, models_cli, roles, tailing, tape_cli, training_cli
+from deploy import evaluate_cli, forecast_cli, lake_cli, models_cli, replay_cli, roles, tailing, tape_cli, training_cli
 from deploy.local import jars, supervisor
 from deploy.local.processes import STOP_TIMEOUT_S
 from deploy.report_file import write_figures
@@ -296,6 +296,8 @@ def parity(
 
 
 app.add_typer(tape_cli.app, name="tape")
+app.command()(replay_cli.record)
+app.command()(replay_cli.replay)
 
 
 @verify_app.command()

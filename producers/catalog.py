@@ -13,8 +13,10 @@ from producers import prints
 from producers.base import Event, Source, Story, Trade
 from producers.market import Market
 from producers.prints import Prints
+from producers.recorded import RecordedTape
 from producers.replay import Replay, tape_file
 from producers.simulated import Simulated
+from producers.tapes import open_tape
 from streams.errors import SourceError
 from streams.settings import Settings
 
@@ -48,7 +50,7 @@ def _simulated(choice: Choice, settings: Settings) -> Source:
 def _replay(choice: Choice, _settings: Settings) -> Source:
     ticks, headlines = (_tape_path(part) for part in (choice.ticks, choice.headlines))
     if ticks and ticks == headlines:
-        return Replay.of_folder(ticks)
+        return open_tape(ticks)
     return Replay(ticks and tape_file(ticks, "ticks"), headlines and tape_file(headlines, "headlines"))
 
 
@@ -110,4 +112,7 @@ def open_source(choice: Choice, settings: Settings) -> Source:
         raise SourceError("ticks and headlines cannot both be none")
     if len(choice.names) > 1:
         raise SourceError(f"{' and '.join(sorted(choice.names))} cannot be mixed yet: take ticks and headlines from one source")
-    return prints.of(BUILDERS[choice.names.pop()](choice, settings), choice.prints)
+    source = BUILDERS[choice.names.pop()](choice, settings)
+    if isinstance(source, RecordedTape) and choice.prints != "all":
+        raise SourceError("--prints marks trades before they are sent; a recording is sent as it was recorded")
+    return prints.of(source, choice.prints)

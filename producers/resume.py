@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from contextlib import closing
 
 import msgspec
 from kafka import KafkaConsumer, TopicPartition
@@ -40,6 +41,13 @@ def numbers(settings: Settings, source: str) -> Counter[Place]:
     for record in _last(settings, TOPICS, lambda record: _origin(record).source == source):
         counts[record.topic, record.partition] = int(record.header(NUMBER_HEADER) or 0)
     return counts
+
+
+def sent(settings: Settings, topics: tuple[str, ...]) -> Counter[Place]:
+    """Return how many records were ever sent to each partition of `topics`."""
+    with closing(bus.consumer(settings)) as client:
+        ends = client.end_offsets(bus.partitions_of(client, settings, *topics))
+    return Counter({(settings.bare_topic(place.topic), place.partition): end for place, end in ends.items()})
 
 
 def highest_seq(settings: Settings, source: str) -> int:

@@ -15,18 +15,22 @@ from producers import resume
 from producers.base import Event, Pulse, Source, Story, Trade
 from producers.closings import Closer
 from producers.pace import Pace, pace_of
+from producers.recorded import Closed, RecordedTape, is_ahead
 from streams import bus
 from streams.clock import MINUTE_US, minute_start_us
+from streams.recording import INPUTS, Recorded
 from streams.settings import Settings
 
 STATUS_INTERVAL_S = 2.0
+CLOCK = "clock_ts_us"  # among the counts of a status: where the tape stands
 
 
 class Producing:
     """One run of one source.
 
     A tape is deterministic, so a restarted run makes the same records again and leaves out, per partition, as many as
-    this tape has there already. A live source goes on behind its last seq.
+    this tape has there already. A recording has its topics to itself, so what they hold is what was sent of it. A live source
+    goes on behind its last seq.
 
     Parameters
     ----------
@@ -45,6 +49,7 @@ class Producing:
         self._partitions = {topic: len(self._client.partitions_for(settings.topic(topic))) for topic in resume.TOPICS}
         self._failure: BaseException | None = None
         self._said_s = 0.0
+        self._clock_ts_us = 0
 
     def run(self) -> None:
         """Send everything, wait until the broker has it, and say that the tape is done.
@@ -57,13 +62,21 @@ class Producing:
             The broker did not take a record; a restarted run goes on from what it has.
         """
         with closing(self._client):
-            self._send_tape() if not self._source.live else self._send_live()
+            self._send_whole()
             self._flush()
             done = not self._stop.is_set()
             if done:
                 self._status.publish("tape", "done", self._source.name, dict(self._counts))
             self._status.say("done" if done else "", self._source.name, dict(self._counts))
             self._flush()
+
+    def _send_whole(self) -> None:
+        if isinstance(self._source, RecordedTape):
+            self._send_recorded(self._source)
+        elif self._source.live:
+            self._send_live()
+        else:
+            self._send_tape()
 
     def _send_live(self) -> None:
         for record in self._records(resume.highest_seq(self._settings, self._source.name)):
@@ -79,10 +92,37 @@ class Producing:
                 header = (resume.NUMBER_HEADER, str(number[place]).encode())
                 self._send(record._replace(partition=place[1], headers=[header]))
 
+    def _send_recorded(self, tape: RecordedTape) -> None:
+        present = resume.sent(self._settings, INPUTS)
+        number: Counter[resume.Place] = Counter()
+        closed = Closed()
+        for recorded in tape.records():
+            place = (recorded.record.topic, recorded.record.partition)
+            self._clock_ts_us = max(self._clock_ts_us, recorded.clock_ts_us)
+            self._say()
+            self._pace.wait(self._clock_ts_us, closed.open_symbols(self._clock_ts_us))
+            if self._stop.is_set():
+                return
+            closed.take(recorded)
+            number[place] += 1
+            self._counts[place[0]] += 1
+            if number[place] > present[place]:
+                self._send_again(recorded)
+
+    def _send_again(self, recorded: Recorded) -> None:
+        record, _ = recorded
+        self._raise_failure()
+        # a clock ahead of the broker's was refused for it, and shall be again; all else is stamped when it comes
+        kept_ms = record.timestamp_ms if is_ahead(record) else None
+        where = self._settings.topic(record.topic)
+        sent = self._client.send(where, record.value, record.key, list(record.headers) or None, record.partition, kept_ms)
+        sent.add_errback(self._failed)
+
     def _records(self, resume_after: int) -> Iterator[bus.Outgoing]:
         closer = Closer(self._source.name, self._partitions["headlines"], self._settings.lateness_min)
         for event in self._source.events(resume_after):
             for step in steps(event, closer):
+                self._clock_ts_us = closer.clock_ts_us
                 self._say()
                 self._pace.wait(max(step.event_ts_us, closer.clock_ts_us), closer.open_symbols)
                 if self._stop.is_set():
@@ -117,7 +157,7 @@ class Producing:
     def _say(self) -> None:
         if time.monotonic() - self._said_s >= STATUS_INTERVAL_S:
             self._said_s = time.monotonic()
-            self._status.say("ready", self._source.name, dict(self._counts))
+            self._status.say("ready", self._source.name, self._counts | {CLOCK: self._clock_ts_us})
 
 
 def steps(event: Event, closer: Closer) -> Iterator[Event]:

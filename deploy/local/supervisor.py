@@ -51,6 +51,11 @@ class Supervisor:
         The roles.
     console : rich.console.Console
         Where the table, and a line for whatever happens, go.
+
+    Attributes
+    ----------
+    note : str
+        A line below the table.
     """
 
     def __init__(self, settings: Settings, plan: Plan, console: Console) -> None:
@@ -62,6 +67,7 @@ class Supervisor:
         self._started_s = time.monotonic()
         bus.ensure_topics(settings)
         self.statuses = Statuses(settings)
+        self.note = ""
 
     def install_signals(self) -> None:
         """Let Ctrl-C and SIGTERM stop everything cleanly."""
@@ -140,7 +146,8 @@ class Supervisor:
 
     def table(self) -> Table:
         """Return the status of all roles as one table."""
-        table = Table(title=f"tickcast · logs in {self.settings.state / 'logs'} · Ctrl-C stops", title_justify="left")
+        title = f"tickcast · logs in {self.settings.state / 'logs'} · Ctrl-C stops"
+        table = Table(title=title, title_justify="left", caption=self.note or None, caption_justify="left")
         for column in ("role", "state", "pid", "restarts", "detail", "counts"):
             table.add_column(column, justify="right" if column in {"pid", "restarts"} else "left")
         for process in self.plan.processes:

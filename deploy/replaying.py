@@ -1,0 +1,250 @@
+"""A tape through the whole pipeline in a namespace of its own, to its end: `tickcast replay`, and what `tickcast verify` replays.
+
+Topics, consumer groups, checkpoints, logs and lake are the namespace's (docs/adr/0004); of what else there is, only models are
+read. Nothing is trained. Beside a running `tickcast up` it uses that one's broker.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from kafka.admin import KafkaAdminClient
+from rich.console import Console
+
+from deploy import drained, roles
+from deploy.local import jars, supervisor
+from deploy.local.broker import free_port
+from deploy.local.processes import Process
+from deploy.local.supervisor import Plan, Supervisor
+from models import registry
+from models.forecaster.recurrent_recipe import NAME
+from producers import tapes
+from producers.recorded import RecordedTape
+from producers.run import CLOCK
+from producers.tapes import Cut
+from streams import bus
+from streams.bus import Outgoing
+from streams.clock import SECOND_US, iso
+from streams.errors import EnvironmentFault, TickcastError
+from streams.settings import Settings
+from streams.topics import TOPICS
+
+CHECKPOINT_S = 10  # the engine says at its checkpoints how far it is
+LOOK_S = 1.0
+SAY_EVERY_S = 15.0
+STUCK_S = 180.0  # nothing moves for so long behind the tape's end: something is lost
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What to replay, and how.
+
+    Attributes
+    ----------
+    page : bool
+        Whether the web page runs beside, on a free port.
+    each : callable
+        Called several times a second with the supervisor, once the source runs.
+    """
+
+    cut: Cut
+    speed: str = "max"
+    page: bool = False
+    each: Callable[[Supervisor], None] = field(default=lambda _: None)
+
+
+@dataclass(frozen=True)
+class Played:
+    """A replay that has come to its end."""
+
+    settings: Settings
+    seconds: float
+    """From the source's start until all was through."""
+    models: tuple[str, ...]
+    records: dict[str, int]
+
+    def report(self) -> dict[str, Any]:
+        """Return the figures for programs."""
+        return {
+            "namespace": self.settings.topic_prefix,
+            "seconds": round(self.seconds, 1),
+            "ticks_per_s": round(self.records["ticks"] / max(self.seconds, 0.1)),
+            "models": list(self.models),
+            "records": self.records,
+        }
+
+
+@contextmanager
+def with_broker(settings: Settings) -> Iterator[Settings]:
+    """Lend settings with a broker: the one that is set or runs from this home, else one for the length of the block."""
+    jars.java(settings)
+    try:
+        found = supervisor.find_broker(settings)
+    except EnvironmentFault:
+        jars.folder(settings, "broker")
+        with supervisor.with_broker(settings) as named:
+            yield named
+        return
+    yield msgspec.structs.replace(found, topic_prefix=settings.topic_prefix)
+
+
+def namespaced(settings: Settings, cut: Cut, name: str = "replay") -> Settings:
+    """Return settings of a namespace that nobody has used yet, with the partitions that a recording needs."""
+    tape = tapes.cut(cut)
+    partitions = tape.recording.manifest.partitions if isinstance(tape, RecordedTape) else settings.partitions
+    return msgspec.structs.replace(
+        settings,
+        topic_prefix=f"{name}-{datetime.now(UTC):%Y%m%d-%H%M%S-%f}.",
+        partitions=partitions,
+        archive="",
+        checkpoint_s=min(settings.checkpoint_s, CHECKPOINT_S),
+        console_port=free_port(),
+    )
+
+
+def play(settings: Settings, wish: Wish, console: Console) -> Played | None:
+    """Replay in the namespace of `settings` until everything is through; None where it was stopped before.
+
+    Raises
+    ------
+    TickcastError
+        Nothing moved any more although not all was through.
+    """
+    roles.spark_jars(settings)
+    bus.ensure_topics(settings)
+    tape = tapes.cut(wish.cut)
+    models = announce(settings, tape)
+    return _Run(settings, wish, tape, models, console).run()
+
+
+def announce(settings: Settings, tape: object) -> tuple[str, ...]:
+    """Announce who forecasts from the tape's beginning on: of a recording who did, else this home's champion; return ids."""
+    if isinstance(tape, RecordedTape):
+        said = [Outgoing("models", record.key or b"", record.value or b"") for record in tape.announcements()]
+        with bus.producing(settings) as client:
+            bus.send_all(client, settings, said)
+        return tuple(dict.fromkeys(msgspec.json.decode(one.value)["model_id"] for one in said))
+    champion = registry.champion(settings, NAME)
+    if champion is None:
+        return ()
+    with bus.producing(settings) as client:
+        registry.announce(settings, champion.announcement(promoted=True, reason="replay"), client)
+    return (champion.card.model_id,)
+
+
+def plan(settings: Settings, wish: Wish, tape: object) -> Plan:
+    """Return which roles run; the source waits until all others are ready."""
+
+    def role(name: str, *arguments: str, niceness: int = 0) -> Process:
+        return Process(name, settings, arguments, niceness)
+
+    part = settings.state / "cut.json"
+    part.parent.mkdir(parents=True, exist_ok=True)
+    part.write_bytes(msgspec.json.encode(wish.cut))
+    work = [role("score"), role("archive", niceness=10)]
+    work += [] if isinstance(tape, RecordedTape) else [role("sentiment")]
+    work += [role("console")] if wish.page else []
+    produce = role("produce", "--replay", str(part.resolve()), "--speed", wish.speed)
+    return Plan(((role("stream"), role("forecast")), tuple(work)), held=(produce,))
+
+
+def stages(tape: object) -> Sequence[drained.Stage]:
+    """Return who reads what in a replay of `tape`: what was recorded of sentiment is not scored again."""
+    return [stage for stage in drained.FLOW if not (isinstance(tape, RecordedTape) and stage is drained.SENTIMENT)]
+
+
+class _Run:
+    """One replay."""
+
+    def __init__(self, settings: Settings, wish: Wish, tape: Any, models: tuple[str, ...], console: Console) -> None:
+        self._settings = settings
+        self._wish = wish
+        self._tape = tape
+        self._models = models
+        self._console = console
+        self._supervisor = Supervisor(settings, plan(settings, wish, tape), console)
+        self._released_s = 0.0
+        self._looked_s = self._said_s = time.monotonic()
+        self._left: tuple[dict[str, dict[str, int]], float] = ({}, 0.0)
+        self._played: Played | None = None
+
+    def run(self) -> Played | None:
+        self._supervisor.install_signals()
+        if self._wish.page:
+            self._console.print(f"the page: http://127.0.0.1:{self._settings.console_port}", highlight=False)
+        self._supervisor.run(self._each)
+        return self._played
+
+    def _each(self) -> None:
+        if not self._released_s:
+            if self._supervisor.all_ready():
+                self._released_s = time.monotonic()
+                self._supervisor.release()
+            return
+        self._wish.each(self._supervisor)
+        if time.monotonic() - self._looked_s >= LOOK_S:
+            self._looked_s = time.monotonic()
+            self._look()
+
+    def _look(self) -> None:
+        if self._supervisor.statuses.tape is None:
+            self._tell(self._progress())
+            return
+        left = drained.behind(self._settings, stages(self._tape))
+        if not left:
+            self._finish()
+            return
+        self._tell(f"draining: {drained.in_words(left)}")
+        if left != self._left[0]:
+            self._left = left, time.monotonic()
+        elif time.monotonic() - self._left[1] > STUCK_S:
+            raise TickcastError(f"the tape has ended, but nothing moves any more: {drained.in_words(left)}; logs: {self._logs}")
+
+    @property
+    def _logs(self) -> Path:
+        return self._settings.state / "logs"
+
+    def _tell(self, line: str) -> None:
+        self._supervisor.note = line
+        if not self._console.is_terminal and time.monotonic() - self._said_s >= SAY_EVERY_S:
+            self._said_s = time.monotonic()
+            self._console.print(line, highlight=False)
+
+    def _progress(self) -> str:
+        said = self._supervisor.statuses.of("produce")
+        now_us = said.counts.get(CLOCK, 0) if said else 0
+        first_us, last_us = self._tape.span_us
+        if not now_us or last_us <= first_us:
+            return "the source starts"
+        share = min(1.0, max(0.0, (now_us - first_us) / (last_us - first_us)))
+        spent_s = time.monotonic() - self._released_s
+        left = f", about {spent_s / share - spent_s:,.0f} s left" if share > 0 else ""
+        return f"{iso(now_us - now_us % SECOND_US)}: {share:.0%} of the tape{left}"
+
+    def _finish(self) -> None:
+        self._played = Played(self._settings, time.monotonic() - self._released_s, self._models, _records(self._settings))
+        self._supervisor.stop()
+
+
+def _records(settings: Settings) -> dict[str, int]:
+    with closing(bus.consumer(settings)) as client:
+        return {name: sum(client.end_offsets(bus.partitions_of(client, settings, name)).values()) for name in TOPICS}
+
+
+def forget(settings: Settings) -> None:
+    """Remove the topics, groups and folder of the namespace of `settings`; refused for the live one, which has no prefix."""
+    if not settings.topic_prefix:
+        raise TickcastError("only a namespace with a prefix is removed")
+    with closing(KafkaAdminClient(bootstrap_servers=settings.broker)) as admin:
+        admin.delete_topics([name for name in admin.list_topics() if name.startswith(settings.topic_prefix)])
+        groups = [settings.topic(stage.role) for stage in drained.FLOW]
+        admin.delete_groups(groups, raise_errors=False)
+    shutil.rmtree(settings.state, ignore_errors=True)
