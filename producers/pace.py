@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from typing import Protocol
 
@@ -14,6 +15,7 @@ from streams.messages import Features
 from streams.settings import Settings
 
 MAX_AHEAD_US = 10 * MINUTE_US
+HOLE_S = 120.0  # longer than the engine needs to come back from a kill
 MAX_NAP_S = 0.5  # how long a stop may have to wait
 
 
@@ -69,9 +71,11 @@ class AtSpeed:
 
 
 class BehindFinals:
-    """As fast as possible, but at most `MAX_AHEAD_US` of event time ahead of the slowest open symbol's last final row.
+    """As fast as possible, but at most `MAX_AHEAD_US` ahead of the oldest minute of any open symbol that is not final.
 
-    It follows `features` on a thread of its own. So neither lateness nor memory of any stage depends on the speed.
+    It follows `features` on a thread of its own. So neither lateness nor memory of any stage depends on the speed, and no final
+    row overtakes more others than the forecaster waits for (the engine's tasks work side by side): a replay repeats every
+    forecast. A minute that does not become final for `HOLE_S` while later ones are is not waited for any more.
 
     Parameters
     ----------
@@ -80,8 +84,8 @@ class BehindFinals:
     """
 
     def __init__(self, settings: Settings, stopped: Callable[[], bool] = lambda: False) -> None:
-        self._final_us: dict[str, int] = {}
-        self._opened_us: dict[str, int] = {}
+        self._finals: defaultdict[str, set[int]] = defaultdict(set)
+        self._next_us: dict[str, int] = {}  # of each open symbol the oldest minute that is not final
         self._passed: tuple[int, frozenset[str]] = (-1, frozenset())
         self._stopped = stopped
         self._failure: BaseException | None = None
@@ -93,20 +97,40 @@ class BehindFinals:
         minute_us = minute_start_us(clock_ts_us)
         if self._passed == (minute_us, open_symbols):
             return
-        self._opened_us = {symbol: self._opened_us.get(symbol, minute_us) for symbol in open_symbols}
         with self._changed:
-            self._changed.wait_for(lambda: self._may_go(minute_us))
+            self._open(minute_us, open_symbols)
+            while not self._changed.wait_for(lambda: self._may_go(minute_us), HOLE_S):
+                self._pass_over_holes()
         if self._failure is not None:
             raise self._failure
         self._passed = (minute_us, open_symbols)
 
+    def _open(self, minute_us: int, symbols: frozenset[str]) -> None:
+        self._next_us = {symbol: self._next_us.get(symbol, minute_us) for symbol in symbols}
+        for symbol, finals in self._finals.items():
+            oldest = self._next_us.get(symbol, minute_us - MAX_AHEAD_US)
+            self._finals[symbol] = {minute for minute in finals if minute >= oldest}
+            self._advance(symbol)
+
+    def _advance(self, symbol: str) -> None:
+        if (at := self._next_us.get(symbol)) is None:
+            return
+        finals = self._finals[symbol]
+        while at in finals:
+            finals.remove(at)
+            at += MINUTE_US
+        self._next_us[symbol] = at
+
+    def _pass_over_holes(self) -> None:
+        for symbol, at in self._next_us.items():
+            self._next_us[symbol] = min((minute for minute in self._finals[symbol] if minute > at), default=at)
+        for symbol in self._next_us:
+            self._advance(symbol)
+
     def _may_go(self, minute_us: int) -> bool:
         ended = self._failure is not None or self._stopped()
-        return ended or minute_us - self._slowest_us(minute_us) <= MAX_AHEAD_US
-
-    def _slowest_us(self, minute_us: int) -> int:
-        reached = (max(opened, self._final_us.get(symbol, 0)) for symbol, opened in self._opened_us.items())
-        return min(reached, default=minute_us)
+        slowest_us = min(self._next_us.values(), default=minute_us)
+        return ended or minute_us - slowest_us <= MAX_AHEAD_US
 
     def _follow(self, settings: Settings) -> None:
         try:
@@ -122,7 +146,8 @@ class BehindFinals:
         finals = [row for record in records if b'"final":true' in (record.value or b"") and (row := _row(record))]
         with self._changed:
             for row in finals:
-                self._final_us[row.symbol] = max(row.minute_ts_us, self._final_us.get(row.symbol, 0))
+                self._finals[row.symbol].add(row.minute_ts_us)
+                self._advance(row.symbol)
             self._changed.notify_all()  # also after nothing came: a waiter may have been told to stop
 
 

@@ -1,7 +1,7 @@
 """What a run said, by identity and as bytes, and where two runs differ: what `verify replay` and `verify faults` compare.
 
-Compared are the last row of `features` of each (symbol, minute); `sentiment`; `forecasts` of final rows; `scores`; dead letters, of
-which headers, Kafka's time stamp and offsets are left out: they tell of the way, not of the message. Provisional forecasts and
+Compared are the last row of `features` of each (symbol, minute); `sentiment`; `forecasts` of final rows; `scores`; dead letters,
+without headers, Kafka's time stamp and offsets, which tell of the way and not of the message. Provisional forecasts and
 rows on the way to the last depend on timing and are not compared. Of each a checksum is kept, not the bytes.
 """
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 import msgspec
 import pytest
 
+from producers import pace
 from producers.pace import MAX_AHEAD_US, MAX_NAP_S, AtSpeed, BehindFinals, Unpaced, pace_of
 from streams import bus
 from streams.clock import MINUTE_US, SECOND_US
@@ -40,10 +41,10 @@ class FakeTime:
 def ends(speed: float, times_s: list[float], symbols: frozenset[str] = AAPL, work_s: float = 0.0) -> list[float]:
     """Return when each wait ended, in seconds since the first, where the work between two waits takes `work_s`."""
     time = FakeTime()
-    pace = AtSpeed(speed, sleep=time.sleep, now=time.now)
+    paced = AtSpeed(speed, sleep=time.sleep, now=time.now)
     found = []
     for second in times_s:
-        pace.wait(T0 + round(second * SECOND_US), symbols)
+        paced.wait(T0 + round(second * SECOND_US), symbols)
         found.append(time.now_s - 100.0)
         time.now_s += work_s
     return found
@@ -113,8 +114,8 @@ def publish(config: Settings, *rows: Features) -> None:
 class Runner:
     """Waits of a pace, each on a thread of its own."""
 
-    def __init__(self, pace: BehindFinals, pool: ThreadPoolExecutor) -> None:
-        self._pace = pace
+    def __init__(self, waiting: BehindFinals, pool: ThreadPoolExecutor) -> None:
+        self._pace = waiting
         self._pool = pool
 
     def at(self, minute: int, symbols: frozenset[str] = AAPL) -> Future[None]:
@@ -142,17 +143,40 @@ def blocks(wait: Future[None]) -> bool:
     return False
 
 
-def test_a_tape_stays_ten_minutes_ahead_of_the_slowest_symbol_s_final_row(config: Settings) -> None:
+def finals(symbol: str, *minutes: int) -> list[Features]:
+    return [row(symbol, minute) for minute in minutes]
+
+
+def test_a_tape_stays_ten_minutes_ahead_of_the_slowest_symbol_s_oldest_minute_that_is_not_final(config: Settings) -> None:
     ahead = MAX_AHEAD_US // MINUTE_US
     with behind_finals(config) as runner:
         runner.passes(0, BOTH)
         runner.passes(ahead, BOTH)
         wait = runner.at(ahead + 3, BOTH)
         assert blocks(wait)
-        publish(config, row("AAPL", 3), row("AMZN", 2), row("AMZN", 3, final=False))
+        publish(config, *finals("AAPL", 0, 1, 2), *finals("AMZN", 0, 1), row("AMZN", 2, final=False))
         assert blocks(wait)
-        publish(config, row("AMZN", 3))
+        publish(config, row("AMZN", 2))
         wait.result(timeout=20)
+
+
+def test_minutes_that_overtook_another_do_not_let_the_tape_go_on(config: Settings) -> None:
+    ahead = MAX_AHEAD_US // MINUTE_US
+    with behind_finals(config) as runner:
+        runner.passes(0)
+        wait = runner.at(ahead + 8)
+        publish(config, *finals("AAPL", 0, 2, 4, 6, 8))
+        assert blocks(wait)
+        publish(config, *finals("AAPL", 1, 3, 5, 7))
+        wait.result(timeout=20)
+
+
+def test_a_minute_that_never_becomes_final_is_passed_over(config: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pace, "HOLE_S", 0.2)
+    with behind_finals(config) as runner:
+        runner.passes(0)
+        publish(config, *finals("AAPL", 0, 2, 3))
+        runner.passes(MAX_AHEAD_US // MINUTE_US + 4)
 
 
 def test_a_symbol_that_opens_later_or_again_is_measured_from_then(config: Settings) -> None:
@@ -163,7 +187,7 @@ def test_a_symbol_that_opens_later_or_again_is_measured_from_then(config: Settin
         runner.passes(510)
         wait = runner.at(511)
         assert blocks(wait)
-        publish(config, row("AAPL", 501))
+        publish(config, row("AAPL", 500))
         wait.result(timeout=20)
 
 
@@ -171,7 +195,7 @@ def test_strange_bytes_on_features_do_not_end_the_pace(config: Settings) -> None
     client = bus.producer(config)
     bus.send_all(client, config, [bus.Outgoing("features", b"AAPL", value) for value in (b'{"final":true', b"", b"\xff")])
     client.close()
-    publish(config, row("AAPL", 30))
+    publish(config, *finals("AAPL", *range(30)))
     with behind_finals(config) as runner:
         runner.passes(0)
         runner.passes(40)
