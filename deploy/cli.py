@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from deploy import doctor as doctors
-from deploy import evaluate_cli, forecast_cli, lake_cli, models_cli, replay_cli, roles, tailing, tape_cli, training_cli
+from deploy import evaluate_cli, forecast_cli, lake_cli, models_cli, proof_cli, replay_cli, roles, tailing, tape_cli, training_cli
 from deploy.local import jars, supervisor
 from deploy.local.processes import STOP_TIMEOUT_S
 from deploy.report_file import write_figures
@@ -324,6 +324,7 @@ def coverage(
 verify_app.command()(forecast_cli.controls)
 verify_app.command()(forecast_cli.lookahead)
 verify_app.command("retrain")(training_cli.verify)
+verify_app.command()(proof_cli.replay)
 app.add_typer(lake_cli.app, name="lake")
 app.command()(lake_cli.ingest)
 app.command()(evaluate_cli.evaluate)

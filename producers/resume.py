@@ -68,12 +68,16 @@ def _origin(record: bus.Record) -> Origin:
 
 
 def _last(settings: Settings, topics: tuple[str, ...], mine: Callable[[bus.Record], bool]) -> list[bus.Record]:
-    """Return the last record that is `mine` of each place that has one."""
+    """Return the last record that is `mine` of each place that has one; what was redriven is out of its place."""
+
+    def own(record: bus.Record) -> bool:
+        return record.header(bus.REDRIVEN_HEADER) is None and mine(record)
+
     client = bus.consumer(settings)
     try:
         places = bus.partitions_of(client, settings, *topics)
         oldest, end = client.beginning_offsets(places), client.end_offsets(places)
-        found = (_last_in(client, settings, place, range(oldest[place], end[place]), mine) for place in places)
+        found = (_last_in(client, settings, place, range(oldest[place], end[place]), own) for place in places)
         return [record for record in found if record is not None]
     finally:
         client.close()

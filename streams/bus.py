@@ -26,6 +26,7 @@ Client = TypeVar("Client")
 
 PATIENT_BYTES = 1024 * 1024  # what a patient reader wants at once: more than comes in its time
 INGEST_HEADER = "ingest_ts_us"  # when the tick behind a record reached the broker, wall clock, decimal text
+REDRIVEN_HEADER = "redriven"  # of a record that `tickcast dead redrive` sent again: which dead letter it was
 
 
 class Record(NamedTuple):

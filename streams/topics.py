@@ -73,7 +73,14 @@ _TOPICS = (
         cleanup="compact",
     ),
     Topic("events", messages.Event, "kind", "Status of the processes, alerts, drift, audit counts.", spread=False),
-    Topic("control", messages.Control, "command id", "Orders: replay, retrain, promote, roll back, redrive.", spread=False),
+    Topic(
+        "control",
+        messages.Control,
+        "command id",
+        "Orders: replay, retrain, promote, roll back, redrive.",
+        spread=False,
+        retention_ms=31 * DAY_MS,  # longer than dead letters are kept: it says which were redriven
+    ),
 )
 
 TOPICS: Mapping[str, Topic] = {topic.name: topic for topic in _TOPICS}

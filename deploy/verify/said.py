@@ -177,7 +177,11 @@ def counts(said: Said) -> dict[str, int]:
 def figures(differing: list[Difference]) -> dict[str, Any]:
     """Return how many things differ on each topic, and the first of them by name."""
     by_topic = Counter(difference.name[0] for difference in differing)
-    return {"differing": dict(by_topic), "named": [named(difference) for difference in differing[:MANY]]}
+    return {
+        "differing": len(differing),
+        "by_topic": dict(by_topic),
+        "named": [named(difference) for difference in differing[:MANY]],
+    }
 
 
 def named(difference: Difference) -> str:

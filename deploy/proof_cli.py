@@ -1,0 +1,42 @@
+"""`tickcast verify replay`, `contract`, `faults` and `all`: what is claimed of replays, of bytes and of crashes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from deploy.report_file import write_figures
+from streams import settings
+
+out = Console()
+Report = Annotated[Path | None, typer.Option("--json", "--report", help="write the figures here")]
+Tape = Annotated[Path, typer.Option(help="a recording (`tickcast record`), or a folder with ticks.* and, if any, headlines.*")]
+
+
+def replay(
+    tape: Tape,
+    quick: Annotated[bool, typer.Option(help="the first 4,000 ticks of a tape; one replay of a recording")] = False,
+    report: Report = None,
+) -> None:
+    """Replay a tape twice, and compare the bytes: one replay with the other, and each with the outputs of a recording.
+
+    Compared are the last row of `features` of each minute, `sentiment`, the forecasts of final rows, scores and dead letters
+    (without headers, time stamps and offsets). Exit 1 names what differs.
+    """
+    from deploy.verify import replayed  # noqa: PLC0415 - the command line must answer --help at once
+
+    figures = replayed.run(settings.load(), tape, out, quick=quick)
+    show(figures, replayed.as_table(figures), report)
+
+
+def show(figures: dict[str, Any], table: Table, report: Path | None) -> None:
+    """Print and write the figures; exit 1 where the claim does not hold."""
+    write_figures(figures, report)
+    out.print(table)
+    out.print("the claim holds" if figures["holds"] else "the claim DOES NOT hold")
+    if not figures["holds"]:
+        raise typer.Exit(1)
