@@ -15,8 +15,20 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from deploy import (
+    dead_cli,
+    evaluate_cli,
+    forecast_cli,
+    lake_cli,
+    models_cli,
+    proof_cli,
+    replay_cli,
+    roles,
+    tailing,
+    tape_cli,
+    training_cli,
+)
 from deploy import doctor as doctors
-from deploy import evaluate_cli, forecast_cli, lake_cli, models_cli, proof_cli, replay_cli, roles, tailing, tape_cli, training_cli
 from deploy.local import jars, supervisor
 from deploy.local.processes import STOP_TIMEOUT_S
 from deploy.report_file import write_figures
@@ -251,11 +263,16 @@ def tail(
 def doctor(
     role: Annotated[str, typer.Option(help="exit 0 only if this role said within 30 s that it is ready")] = "",
     show_settings: Annotated[bool, typer.Option("--settings", help="list every setting and its value")] = False,
+    audit: doctors.Audit = False,
+    minutes: doctors.Minutes = 15.0,
+    report: doctors.Report = None,
 ) -> None:
     """Check this machine and the running system, and say what to do about what is wrong."""
     config = configured()
     if show_settings:
         out.print(doctors.settings_table(config))
+    elif audit:
+        raise typer.Exit(0 if doctors.balances(connected(), minutes, report, out) else 1)
     elif role:
         raise typer.Exit(0 if doctors.is_ready(connected(), role) else 1)
     else:
@@ -296,6 +313,7 @@ def parity(
 
 
 app.add_typer(tape_cli.app, name="tape")
+app.add_typer(dead_cli.app, name="dead")
 app.command()(replay_cli.record)
 app.command()(replay_cli.replay)
 
@@ -325,6 +343,7 @@ verify_app.command()(forecast_cli.controls)
 verify_app.command()(forecast_cli.lookahead)
 verify_app.command("retrain")(training_cli.verify)
 verify_app.command()(proof_cli.replay)
+verify_app.command()(proof_cli.contract)
 app.add_typer(lake_cli.app, name="lake")
 app.command()(lake_cli.ingest)
 app.command()(evaluate_cli.evaluate)

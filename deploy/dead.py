@@ -191,7 +191,7 @@ def _send(producer: KafkaProducer, settings: Settings, client: KafkaConsumer, le
     headers = [*record.headers, (REDRIVEN_HEADER, str(name_of(letter)).encode())]
     partitions = {one.partition for one in bus.partitions_of(client, settings, letter.topic)}
     where = letter.partition if letter.partition in partitions else None
-    producer.send(place.topic, record.value, record.key, headers, where).add_errback(_raise)
+    producer.send(place.topic, record.value, bus.sendable_key(record), headers, where).add_errback(_raise)
 
 
 def _raise(error: BaseException) -> None:
@@ -209,7 +209,8 @@ def _original(client: KafkaConsumer, settings: Settings, place: TopicPartition, 
         0,
         tuple((name, text.encode()) for name, text in letter.headers.items()),
     )
-    if letter.offset < client.beginning_offsets([place])[place]:
+    first, end = client.beginning_offsets([place])[place], client.end_offsets([place])[place]
+    if not first <= letter.offset < end:
         return kept
     there = list(bus.read_between(client, settings, {place: letter.offset}, {place: letter.offset + 1}))
     return there[0] if there and (there[0].value or b"") == value else kept

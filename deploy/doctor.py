@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
-from typing import Any, get_type_hints
+from pathlib import Path
+from typing import Annotated, Any, get_type_hints
 
 import msgspec
+import typer
 from rich.console import Console
 from rich.table import Table
 
 from deploy import roles, tailing
 from deploy.local import jars, supervisor
+from deploy.report_file import write_figures
 from streams import bus, codec
 from streams.clock import SECOND_US, iso, wall_ts_us
 from streams.errors import BadMessage, EnvironmentFault, UserError
@@ -23,6 +26,10 @@ from streams.topics import TOPICS
 FRESH_US = 30 * SECOND_US
 RECENT = 500  # records of `events`: half a minute of nine roles that speak about every second
 LEAST_DISK_GIB = 5.0
+
+Audit = Annotated[bool, typer.Option("--audit", help="what each stage took in, and where all of it went; exit 1 if some is lost")]
+Minutes = Annotated[float, typer.Option(help="with --audit: how far to look back, by the broker's clock")]
+Report = Annotated[Path | None, typer.Option("--json", "--report", help="with --audit: write the figures here")]
 
 
 def settings_table(settings: Settings) -> Table:
@@ -117,3 +124,17 @@ def _roles(settings: Settings, out: Console) -> bool:
         mark = "[yellow]wrong[/]" if silent or event.state == "failed" else "[green]ok[/]   "
         out.print(f"{mark} {role}: {event.state} {event.detail} (last heard {iso(event.wall_ts_us)})", highlight=False)
     return not any(event.state == "failed" for event in statuses.values())
+
+
+def balances(settings: Settings, minutes: float, report: Path | None, out: Console) -> bool:
+    """Print the balance of the stages, and tell it on `events`; return whether nothing is missing and nothing doubled."""
+    from deploy import audit  # noqa: PLC0415 - the command line must answer --help at once
+
+    lines = audit.settled(settings, minutes)
+    audit.publish(settings, lines)
+    out.print(audit.as_table(lines))
+    well = all(line.balances for line in lines)
+    out.print("nothing is missing, nothing is doubled" if well else "the stages DO NOT balance")
+    stages = {line.stage: line.counts() for line in lines}
+    write_figures({"minutes": minutes, "stages": stages, "holds": well}, report)
+    return well

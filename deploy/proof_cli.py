@@ -33,6 +33,26 @@ def replay(
     show(figures, replayed.as_table(figures), report)
 
 
+def contract(
+    namespace: Annotated[str, typer.Option(help="topics' prefix, as replay-20260105-143000.; default: the live one's")] = "",
+    quick: Annotated[bool, typer.Option(help="the last 2,000 records of each partition only")] = False,
+    report: Report = None,
+) -> None:
+    """Hold every value on every topic of a running system against the published JSON Schemas.
+
+    A value from outside that breaks its schema must be a dead letter, with its bytes; of what the system itself writes none may.
+    """
+    from rich.progress import Progress  # noqa: PLC0415 - the command line must answer --help at once
+
+    from deploy.local import supervisor  # noqa: PLC0415
+    from deploy.verify import contract as check  # noqa: PLC0415
+
+    config = supervisor.find_broker(settings.load(None, topic_prefix=namespace or None))
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        figures = check.run(config, progress, quick=quick)
+    show(figures, check.as_table(figures), report)
+
+
 def show(figures: dict[str, Any], table: Table, report: Path | None) -> None:
     """Print and write the figures; exit 1 where the claim does not hold."""
     write_figures(figures, report)

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 from rich.console import Console
 
-from deploy import roles
+from deploy import audit, roles
 from deploy.ledger import Reader
 from deploy.local import jars, supervisor
 from deploy.local.processes import Process
@@ -99,12 +99,19 @@ class Run:
         self._said_s = 0.0
         self._report: dict[str, Any] | None = None
         self._opened = False
+        self._ended = threading.Event()
 
     def run(self) -> dict[str, Any] | None:
         """Run until the end; return the report, where there is one."""
         self._supervisor.install_signals()
         self._greet()
-        self._supervisor.run(self._each)
+        if not self._options.bounded:
+            watching = (self._settings, self._ended, lambda line: self._console.print(line, highlight=False))
+            threading.Thread(target=audit.watch, args=watching, daemon=True, name="audit").start()
+        try:
+            self._supervisor.run(self._each)
+        finally:
+            self._ended.set()
         if self._report is not None and self._options.report is not None:
             self._options.report.parent.mkdir(parents=True, exist_ok=True)
             self._options.report.write_text(json.dumps(self._report, indent=2) + "\n")

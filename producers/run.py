@@ -115,7 +115,8 @@ class Producing:
         # a clock ahead of the broker's was refused for it, and shall be again; all else is stamped when it comes
         kept_ms = record.timestamp_ms if is_ahead(record) else None
         where = self._settings.topic(record.topic)
-        sent = self._client.send(where, record.value, record.key, list(record.headers) or None, record.partition, kept_ms)
+        key, headers = bus.sendable_key(record), list(record.headers) or None
+        sent = self._client.send(where, record.value, key, headers, record.partition, kept_ms)
         sent.add_errback(self._failed)
 
     def _records(self, resume_after: int) -> Iterator[bus.Outgoing]:

@@ -146,6 +146,11 @@ def send(client: KafkaProducer, settings: Settings, record: Outgoing) -> Any:
     )
 
 
+def sendable_key(record: Record) -> bytes | None:
+    """Return the key to send `record` again with: kafka-python sends none without key and value, so that one's is empty."""
+    return b"" if record.key is None and record.value is None else record.key
+
+
 def partition_of(record: Outgoing, partitions: int) -> int:
     """Return the partition, of `partitions`, that `record` goes to: its own, or what every client derives from its key."""
     return record.partition if record.partition is not None else (int(murmur2(record.key)) & 0x7FFFFFFF) % partitions
