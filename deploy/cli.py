@@ -344,6 +344,8 @@ verify_app.command()(forecast_cli.lookahead)
 verify_app.command("retrain")(training_cli.verify)
 verify_app.command()(proof_cli.replay)
 verify_app.command()(proof_cli.contract)
+verify_app.command()(proof_cli.faults)
+verify_app.command("all")(proof_cli.everything)
 app.add_typer(lake_cli.app, name="lake")
 app.command()(lake_cli.ingest)
 app.command()(evaluate_cli.evaluate)
@@ -465,7 +467,7 @@ def main() -> None:
         app()
     except UserError as error:
         sys.stderr.write(f"tickcast: {error}\n")
-        sys.exit(2)
+        sys.exit(1 if error.retriable and "--supervised" in sys.argv else 2)  # 2 tells the supervisor not to try again
 
 
 def _end_with_parent(parent: int) -> None:

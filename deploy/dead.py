@@ -86,7 +86,7 @@ class Line(NamedTuple):
     topic: str
     stage: str
     reason: str
-    count: int
+    letters: int
     redriven: int
     example: str
 
@@ -98,7 +98,7 @@ def summary(found: Letters, redriven: Iterable[Name]) -> list[Line]:
     for name, letter in found.items():
         by_kind.setdefault((name.topic, name.stage, letter.error_class), []).append(name)
     lines = [Line(*kind, len(names), sum(name in gone for name in names), str(names[-1])) for kind, names in by_kind.items()]
-    return sorted(lines, key=lambda line: (-line.count, line[:3]))
+    return sorted(lines, key=lambda line: (-line.letters, line[:3]))
 
 
 def described(letter: DeadLetter) -> dict[str, Any]:

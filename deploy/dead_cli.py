@@ -39,9 +39,9 @@ def listed(report: Report = None) -> None:
     lines = dead.summary(dead.letters(config), done)
     table = Table("topic", "stage", "reason", "letters", "redriven", "one of them")
     for line in lines:
-        table.add_row(line.topic, line.stage, line.reason, f"{line.count:,}", f"{line.redriven:,}", line.example)
+        table.add_row(line.topic, line.stage, line.reason, f"{line.letters:,}", f"{line.redriven:,}", line.example)
     out.print(table if lines else "there are no dead letters")
-    write_figures({"letters": sum(line.count for line in lines), "by_kind": [line._asdict() for line in lines]}, report)
+    write_figures({"letters": sum(line.letters for line in lines), "by_kind": [line._asdict() for line in lines]}, report)
 
 
 @app.command()

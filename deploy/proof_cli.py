@@ -34,8 +34,13 @@ def replay(
 
 
 def contract(
+    tape: Annotated[
+        Path | None, typer.Option(help="replay this tape or recording first, and look at what it leaves; default: what runs now")
+    ] = None,
     namespace: Annotated[str, typer.Option(help="topics' prefix, as replay-20260105-143000.; default: the live one's")] = "",
-    quick: Annotated[bool, typer.Option(help="the last 2,000 records of each partition only")] = False,
+    quick: Annotated[
+        bool, typer.Option(help="the last 2,000 records of each partition only; of a tape the first 4,000 ticks")
+    ] = False,
     report: Report = None,
 ) -> None:
     """Hold every value on every topic of a running system against the published JSON Schemas.
@@ -47,10 +52,47 @@ def contract(
     from deploy.local import supervisor  # noqa: PLC0415
     from deploy.verify import contract as check  # noqa: PLC0415
 
+    if tape is not None:
+        figures = check.of_tape(settings.load(), tape, out, quick=quick)
+        show(figures, check.as_table(figures), report)
+        return
     config = supervisor.find_broker(settings.load(None, topic_prefix=namespace or None))
     with Progress(console=Console(stderr=True), transient=True) as progress:
         figures = check.run(config, progress, quick=quick)
     show(figures, check.as_table(figures), report)
+
+
+def faults(
+    tape: Tape,
+    kills: Annotated[int, typer.Option(min=1, help="how many, of the roles and the broker in a random turn")] = 30,
+    seed: Annotated[int, typer.Option(help="decides who, when, and how long the stalls are")] = 1,
+    quick: Annotated[
+        bool, typer.Option(help="the first 4,000 ticks of a tape; a recording instead of an undisturbed run")
+    ] = False,
+    report: Report = None,
+) -> None:
+    """Kill -9 and stall random roles, the broker included, while a tape runs: what comes out must be what an undisturbed run says.
+
+    Beside the kills a third as many stalls (SIGSTOP for 1 to 12 s). Compared is what `verify replay` compares, and the lake with
+    the topics: each tick once. It runs on a broker of its own, whatever TICKCAST_BROKER says.
+    """
+    from deploy.verify import faults as check  # noqa: PLC0415 - the command line must answer --help at once
+
+    figures = check.run(settings.load(), tape, out, kills=kills, seed=seed, quick=quick)
+    show(figures, check.as_table(figures), report)
+
+
+def everything(
+    tape: Tape,
+    quick: Annotated[bool, typer.Option(help="the short form of each")] = False,
+    only: Annotated[str, typer.Option(help="some of them, comma separated; default: all")] = "",
+    report: Report = None,
+) -> None:
+    """Run every check, one after another, and write all figures into one file: parity, replay, contract, faults and more."""
+    from deploy.verify import everything as checks  # noqa: PLC0415 - the command line must answer --help at once
+
+    figures = checks.run(tape, out, quick=quick, only=[name for name in only.split(",") if name])
+    show(figures, checks.as_table(figures), report)
 
 
 def show(figures: dict[str, Any], table: Table, report: Path | None) -> None:

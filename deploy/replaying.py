@@ -17,6 +17,7 @@ from typing import Any
 
 import msgspec
 from kafka.admin import KafkaAdminClient
+from kafka.errors import KafkaError
 from rich.console import Console
 
 from deploy import drained, roles
@@ -33,7 +34,7 @@ from producers.tapes import Cut
 from streams import bus
 from streams.bus import Outgoing
 from streams.clock import SECOND_US, iso
-from streams.errors import EnvironmentFault, TickcastError
+from streams.errors import BrokerGone, EnvironmentFault, TickcastError
 from streams.settings import Settings
 from streams.topics import TOPICS
 
@@ -198,7 +199,10 @@ class _Run:
         if self._supervisor.statuses.tape is None:
             self._tell(self._progress())
             return
-        left = drained.behind(self._settings, stages(self._tape))
+        try:
+            left = drained.behind(self._settings, stages(self._tape))
+        except (KafkaError, BrokerGone):
+            return  # it is on its way back
         if not left:
             self._finish()
             return
@@ -206,9 +210,7 @@ class _Run:
         if left != self._left[0]:
             self._left = left, time.monotonic()
         elif time.monotonic() - self._left[1] > STUCK_S:
-            raise EnvironmentFault(
-                f"the tape has ended, but nothing moves any more: {drained.in_words(left)}; logs: {self._logs}"
-            )
+            raise EnvironmentFault(f"the tape has ended, but nothing moves: {drained.in_words(left)}; {self._logs} says why")
 
     @property
     def _logs(self) -> Path:

@@ -17,7 +17,7 @@ from kafka.partitioner.default import murmur2
 
 from streams import codec
 from streams.clock import wall_ts_us
-from streams.errors import EnvironmentFault
+from streams.errors import BrokerGone
 from streams.messages import Event, EventKind, Message, State
 from streams.settings import Settings
 from streams.topics import TOPICS
@@ -80,7 +80,7 @@ def _connected(make: Callable[..., Client], settings: Settings, **options: Any) 
     try:
         return make(bootstrap_servers=settings.broker, **options)
     except (KafkaError, ValueError) as error:
-        raise EnvironmentFault(
+        raise BrokerGone(
             f"no Kafka broker answers at {settings.broker!r} ({error}); start one with `tickcast up`, or set TICKCAST_BROKER"
         ) from error
 

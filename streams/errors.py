@@ -4,6 +4,7 @@
     ├── UserError            the person at the keyboard can fix it: printed as one sentence, exit code 2
     │   ├── SettingsError    an unknown or impossible setting
     │   ├── EnvironmentFault a missing program, taken port, unreachable broker
+    │   │   └── BrokerGone   no broker answers at the address that is set; it may come back
     │   └── SourceError      a source that is missing, unreadable or not of the expected shape
     ├── BadMessage           bytes on a topic that break the contract: goes to `dead_letters`, the stage goes on
     └── ModelError           a model file that is missing, damaged or of another feature version
@@ -30,6 +31,12 @@ class SettingsError(UserError):
 
 class EnvironmentFault(UserError):
     """The machine lacks something: Java, a free port, a reachable broker, a jar."""
+
+
+class BrokerGone(EnvironmentFault):
+    """No broker answers; a supervised role tries again."""
+
+    retriable = True
 
 
 class SourceError(UserError):

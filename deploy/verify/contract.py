@@ -10,23 +10,32 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jsonschema
 from jsonschema.protocols import Validator
+from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from deploy import documents
+from deploy import audit, documents, replaying
+from deploy.replaying import Wish
+from deploy.verify import replayed
+from deploy.verify.replayed import QUICK_TICKS
+from producers import tapes
+from producers.recorded import RecordedTape
+from producers.tapes import Cut
 from streams import bus, codec
 from streams.bus import Record
-from streams.errors import BadMessage
+from streams.errors import BadMessage, EnvironmentFault
 from streams.messages import DeadLetter
 from streams.settings import Settings
 from streams.topics import TOPICS
 
 QUICK = 2_000  # records of each partition
 PATIENCE_S = 30.0  # for the dead letters of what has just come
+ALL_MIN = 7 * 24 * 60.0  # longer than a replay takes
 MANY = 100  # violations that are named
 
 
@@ -72,6 +81,27 @@ def run(settings: Settings, progress: Progress, *, quick: bool) -> dict[str, Any
     }
     total = sum(one.records for one in found.values())
     return {"topics": topics, "records": total, "named": [one.in_words() for one in left[:MANY]], "holds": total > 0 and not left}
+
+
+def of_tape(settings: Settings, tape: Path, console: Console, *, quick: bool) -> dict[str, Any]:
+    """Replay `tape` in a namespace of its own, and return the figures of what it left, with the balance of its stages.
+
+    Raises
+    ------
+    EnvironmentFault
+        The replay was stopped before its end.
+    """
+    recording = isinstance(tapes.open_tape(tape), RecordedTape)
+    cut = Cut(source=str(tape.resolve()), ticks=QUICK_TICKS if quick and not recording else 0)
+    with replaying.with_broker(settings) as config, replayed.namespace(config, cut) as own:
+        played = replaying.play(own, Wish(cut), console)
+        if played is None:
+            raise EnvironmentFault("the replay was stopped before its end: nothing can be checked")
+        with Progress(console=Console(stderr=True), transient=True) as progress:
+            figures = run(own, progress, quick=False)
+        lines = audit.balance(own, minutes=ALL_MIN)
+        well = all(line.balances for line in lines)
+    return figures | {"balance": {line.stage: line.counts() for line in lines}, "holds": figures["holds"] and well}
 
 
 def _checked(settings: Settings, topic: str, *, quick: bool) -> Found:

@@ -57,7 +57,7 @@ def redrive(config: Settings, **kind: str) -> dead.Redriven:
 
 def test_letters_are_counted_once_by_stage_and_reason(config: Settings, ticks: list[Record]) -> None:
     send(config, letter(ticks[0], "not_json", "sentiment"), Outgoing("dead_letters", b"x", b"a stranger's bytes"))
-    lines = [(line.stage, line.reason, line.count) for line in dead.summary(dead.letters(config), [])]
+    lines = [(line.stage, line.reason, line.letters) for line in dead.summary(dead.letters(config), [])]
     assert lines == [("features", "contract", 3), ("sentiment", "not_json", 1)]
 
 
