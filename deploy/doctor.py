@@ -130,7 +130,7 @@ def balances(settings: Settings, minutes: float, report: Path | None, out: Conso
     """Print the balance of the stages, and tell it on `events`; return whether nothing is missing and nothing doubled."""
     from deploy import audit  # noqa: PLC0415 - the command line must answer --help at once
 
-    lines = audit.settled(settings, minutes)
+    lines = audit.settled(settings, minutes, audit.PAUSE_S)
     audit.publish(settings, lines)
     out.print(audit.as_table(lines))
     well = all(line.balances for line in lines)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from kafka import KafkaConsumer
 from kafka.admin import KafkaAdminClient
+from kafka.errors import CoordinatorNotAvailableError
 
 from streams import bus, checkpoint, lake
 from streams.settings import Settings
@@ -61,7 +62,10 @@ def finished(settings: Settings, role: str) -> dict[str, dict[int, int]]:
         return {settings.bare_topic(topic): ends for topic, ends in done.items()}
     group = settings.topic(role)
     with closing(KafkaAdminClient(bootstrap_servers=settings.broker)) as admin:
-        committed = admin.list_group_offsets(group)[group]
+        try:
+            committed = admin.list_group_offsets(group)[group]
+        except CoordinatorNotAvailableError:  # a broker that has never had a group
+            return {}
     by_topic: dict[str, dict[int, int]] = {}
     for place, at in committed.items():
         by_topic.setdefault(settings.bare_topic(place.topic), {})[place.partition] = at.offset

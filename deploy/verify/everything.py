@@ -26,7 +26,7 @@ FULL: Mapping[str, Arguments] = {
     "lookahead": (),
     "controls": (),
 }
-QUICK: Mapping[str, Arguments] = FULL | {"faults": ("--kills", "4")}
+QUICK: Mapping[str, Arguments] = {**FULL, "faults": ("--kills", "4")}
 WITHOUT_TAPE = frozenset({"lookahead", "controls"})
 
 
