@@ -248,7 +248,8 @@ def forget(settings: Settings) -> None:
     if not settings.topic_prefix:
         raise TickcastError("only a namespace with a prefix is removed")
     with closing(KafkaAdminClient(bootstrap_servers=settings.broker)) as admin:
-        admin.delete_topics([name for name in admin.list_topics() if name.startswith(settings.topic_prefix)])
+        present = set(admin.list_topics())
+        admin.delete_topics([name for name in map(settings.topic, TOPICS) if name in present])
         groups = [settings.topic(stage.role) for stage in drained.FLOW]
         admin.delete_groups(groups)  # it answers of those that never were, and does not raise
     shutil.rmtree(settings.state, ignore_errors=True)

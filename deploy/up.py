@@ -22,6 +22,8 @@ from deploy.local.processes import Process
 from deploy.local.supervisor import Plan, Supervisor
 from producers import catalog
 from producers.catalog import Choice
+from producers.recorded import RecordedTape
+from streams.errors import SourceError
 from streams.settings import Settings
 
 MISSING_EVERY_S = 15.0  # how often a draining run says what it waits for
@@ -50,7 +52,9 @@ class Options:
 
 def run(settings: Settings, options: Options, console: Console) -> dict[str, Any] | None:
     """Run everything until it is stopped, drained or out of time; return the report of a bounded run that got there."""
-    catalog.open_source(options.choice, settings)  # what cannot be read is said before anything starts
+    source = catalog.open_source(options.choice, settings)  # what cannot be read is said before anything starts
+    if isinstance(source, RecordedTape):
+        raise SourceError("a recording holds what was scored, and brings its models: `tickcast replay DIR` plays it")
     settings = namespaced(settings, options.choice)
     roles.spark_jars(settings)
     jars.folder(settings, "broker")

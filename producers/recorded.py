@@ -50,7 +50,7 @@ class RecordedTape:
     def __init__(self, folder: Path, span_us: Span = WHOLE, symbols: frozenset[str] = frozenset()) -> None:
         self.recording = Recording(folder)
         manifest = self.recording.manifest
-        self.name = f"recording:{iso(manifest.first_ts_us)[:10]}-{folder.name}"
+        self.name = f"replay:{iso(manifest.first_ts_us)[:10]}-{folder.name}"
         self.span_us = Span(max(span_us.first_us, manifest.first_ts_us), min(span_us.last_us, manifest.last_ts_us))
         self._wanted_us = span_us
         self._symbols = frozenset(symbol.encode() for symbol in symbols)

@@ -68,7 +68,9 @@ def plan(kills: int, seed: int, roles: Sequence[str]) -> list[Fault]:
 
 
 def _in_turn(roles: Sequence[str], count: int, chance: random.Random) -> list[str]:
-    rounds = [chance.sample(roles, len(roles)) for _ in range(-(-count // len(roles)))]
+    """Return roles in a random order, each once before one comes again, the first of `roles` among the first."""
+    first, *others = roles
+    rounds = [[first, *chance.sample(others, len(others))] for _ in range(-(-count // len(roles)))]
     return [role for one in rounds for role in one][:count]
 
 
@@ -95,8 +97,14 @@ class Chaos:
         """Do what is due, and wake what has stalled for long enough."""
         self._wake(time.monotonic())
         share = self._share(running)
-        while self.faults and self.faults[0].share <= share:
-            self._do(self.faults.pop(0), running)
+        due = [fault for fault in self.faults if fault.share <= share]
+        for fault in due:
+            process = self.broker if fault.role == BROKER else _of(running, fault.role)
+            if process is None or process.finished:
+                self.faults.remove(fault)
+            elif process.pid:  # else it is down: its turn comes once it is back
+                self.faults.remove(fault)
+                self._do(fault, process)
 
     def wake_all(self) -> None:
         """Wake whatever is stalled."""
@@ -115,11 +123,7 @@ class Chaos:
                 _signal(pids, signal.SIGCONT)
         self._stalled = [(until_s, pids) for until_s, pids in self._stalled if until_s > now_s]
 
-    def _do(self, fault: Fault, running: Supervisor) -> None:
-        process = self.broker if fault.role == BROKER else _of(running, fault.role)
-        if process is None or not process.pid:  # it is down already, or has done its work
-            self.tell(f"{fault.role} is down already")
-            return
+    def _do(self, fault: Fault, process: Process) -> None:
         self.done.append(fault)
         if fault.seconds:
             self.tell(f"{fault.role} stalls for {fault.seconds:.0f} s")

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import Progress
 from typer.testing import CliRunner
 
-from deploy import audit
+from deploy import audit, drained
 from deploy.audit import Line
 from deploy.cli import app
 from deploy.verify import contract
@@ -94,7 +94,7 @@ def test_a_lost_trade_a_lost_score_and_a_row_that_counts_too_much_are_imbalances
     ran: Ran, config: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The topics of the run are copied without one trade, without the score of one forecast, and with a trade more."""
-    monkeypatch.setattr(audit.drained, "finished", everything_finished)
+    monkeypatch.setattr(drained, "finished", everything_finished)
     scores = [record for record in bus.read_all(ran.namespaced, "scores")]
     for topic in audit.KINDS:
         records = scores[1:] if topic == "scores" else list(bus.read_all(ran.namespaced, topic))

@@ -15,13 +15,16 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from typer.testing import CliRunner
 
-from deploy import recorder
+from deploy import recorder, replaying
+from deploy.cli import app
 from deploy.recorder import Wanted
+from deploy.replaying import Played
 from deploy.verify import replayed, said
 from streams import bus, codec, recording
 from streams.clock import MINUTE_US, SECOND_US, wall_ts_us
-from streams.errors import SourceError
+from streams.errors import SourceError, TickcastError
 from streams.messages import DeadLetter, Forecast, Score, Tick
 from streams.recording import MANIFEST, Recorded, Recording, Writer
 from streams.settings import Settings
@@ -218,3 +221,36 @@ def test_an_empty_namespace_and_a_strange_time_are_one_sentence(config: Settings
         done = tickcast(config, *arguments)
         assert (done.returncode, len(done.stderr.strip().splitlines())) == (2, 1), done.stderr
         assert says in done.stderr
+
+
+def test_a_loop_begins_again_in_a_new_namespace_and_removes_the_old(
+    config: Settings, tape: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pipeline itself is left out: it makes the topics that it would write to."""
+    namespaces: list[Settings] = []
+
+    def played(own: Settings, *_: object) -> Played | None:
+        bus.ensure_topics(own)
+        (own.state / "logs").mkdir(parents=True)
+        namespaces.append(own)
+        return Played(own, 1.0, (), {"ticks": 1}) if len(namespaces) < 3 else None
+
+    monkeypatch.setattr(replaying, "play", played)
+    for name, value in config.environment().items():
+        monkeypatch.setenv(name, value)
+    assert CliRunner().invoke(app, ["replay", str(tape), "--loop"]).exit_code == 0
+    assert len({own.topic_prefix for own in namespaces}) == 3
+    with closing(bus.consumer(config)) as client:
+        left = client.topics()
+    assert [any(name.startswith(own.topic_prefix) for name in left) for own in namespaces] == [False, False, True]
+    assert [own.state.exists() for own in namespaces] == [False, False, True]
+    assert config.topic("ticks") in left
+    with pytest.raises(TickcastError, match="only a namespace with a prefix"):
+        replaying.forget(msgspec.structs.replace(config, topic_prefix=""))
+
+
+def test_up_does_not_score_again_what_was_recorded(config: Settings, tmp_path: Path) -> None:
+    writer = Writer(tmp_path / "recording")
+    writer.finish(1, "", 2, whole=True)
+    done = tickcast(config, "up", "--headless", "--replay", str(tmp_path / "recording"))
+    assert (done.returncode, "`tickcast replay DIR` plays it" in done.stderr) == (2, True)
