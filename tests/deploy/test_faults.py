@@ -53,8 +53,6 @@ def test_a_process_and_all_that_it_started_stall_and_wake() -> None:
     """The grandchild has a session of its own, as the broker's Java has."""
     grandchild = "[sys.executable, '-c', 'import time; time.sleep(60)']"
     script = f"import subprocess, sys; subprocess.run({grandchild}, start_new_session=True)"
-        "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import time; time.sleep(60)'], start_new_session=True)"
-    )
     process = subprocess.Popen([sys.executable, "-c", script])
     try:
         eventually(lambda: len(faults.family(process.pid)) == 2)
