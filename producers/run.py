@@ -16,12 +16,15 @@ from producers.base import Event, Pulse, Source, Story, Trade
 from producers.closings import Closer
 from producers.pace import Pace, pace_of
 from producers.recorded import Closed, RecordedTape, is_ahead
-from streams import bus
+from streams import bus, codec
 from streams.clock import MINUTE_US, minute_start_us
+from streams.errors import BadMessage
+from streams.messages import ModelAnnouncement
 from streams.recording import INPUTS, Recorded
 from streams.settings import Settings
 
 STATUS_INTERVAL_S = 2.0
+SWAP_S = 30.0  # a forecaster loads a model in a second and says so every two
 CLOCK = "clock_ts_us"  # among the counts of a status: where the tape stands
 
 
@@ -108,6 +111,25 @@ class Producing:
             self._counts[place[0]] += 1
             if number[place] > present[place]:
                 self._send_again(recorded)
+                if place[0] == "models":
+                    self._await_swap(recorded.record)
+
+    def _await_swap(self, announcement: bus.Record) -> None:
+        """Let the forecaster load an announced model before the minutes come that it is for; who refuses it keeps nobody."""
+        self._flush()
+        try:
+            said = codec.decode(ModelAnnouncement, announcement.value)
+        except BadMessage:
+            return
+        deadline_s = time.monotonic() + SWAP_S
+        loaded = threading.Event()
+
+        def over() -> bool:
+            return loaded.is_set() or self._stop.is_set() or time.monotonic() > deadline_s
+
+        for records in bus.follow(self._settings, "events", stop=over, from_end=True):
+            if any(said.model_id.encode() in (record.value or b"") for record in records):
+                loaded.set()
 
     def _send_again(self, recorded: Recorded) -> None:
         record, _ = recorded

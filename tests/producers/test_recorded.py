@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from producers import run
 from producers.pace import Unpaced
 from producers.recorded import STILL_OPEN_US, Closed, RecordedTape, model_folder
 from producers.replay import Span
@@ -19,6 +20,7 @@ from streams.clock import MINUTE_US, SECOND_US
 from streams.messages import Headline, ModelAnnouncement, Sentiment, Tick
 from streams.recording import INPUTS, Recorded, Writer
 from streams.settings import Settings
+from streams.testing import eventually
 
 T0 = 1_340_285_400_000_000
 WALL_MS = 1_767_625_200_000
@@ -78,6 +80,11 @@ def records(config: Settings) -> Iterator[Record]:
         yield Record(*place, at, out.key, out.value, WALL_MS + second, ((bus.INGEST_HEADER, b"1"), ("x", b"\xff")))
 
 
+@pytest.fixture(autouse=True)
+def nobody_forecasts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "SWAP_S", 0.0)
+
+
 @pytest.fixture
 def folder(config: Settings, tmp_path: Path) -> Path:
     """Return the folder of a recording of `records`, with two announcements."""
@@ -130,6 +137,26 @@ def test_only_a_clock_that_was_ahead_of_the_broker_s_keeps_its_time_stamp(config
     send(config, RecordedTape(folder))
     kept = [one for one in bus.read_all(config, *INPUTS[:3]) if one.timestamp_ms < WALL_MS + 10_000]
     assert [(one.key, one.timestamp_ms) for one in kept] == [(b"META", WALL_MS + 62)]
+
+
+def test_an_announced_model_is_waited_for(config: Settings, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The forecaster says on `events` whom it has loaded."""
+    monkeypatch.setattr(run, "SWAP_S", 60.0)
+    client = bus.producer(config)
+    reporter = bus.StatusReporter(config, "forecast", client)
+    sending = threading.Thread(target=send, args=(config, RecordedTape(folder)))
+    sending.start()
+
+    def told() -> bool:
+        reporter.say("ready", "second")
+        sending.join(0.2)
+        return not sending.is_alive()
+
+    eventually(lambda: sum(1 for _ in bus.read_all(config, "models")) == 2)
+    assert sum(1 for _ in bus.read_all(config, "ticks")) < 62
+    eventually(told)
+    client.close()
+    assert sum(1 for _ in bus.read_all(config, "ticks")) == 62
 
 
 def test_a_part_of_it_and_some_symbols(config: Settings, folder: Path) -> None:
