@@ -248,6 +248,18 @@ def tail(
 
 
 @app.command()
+def watch(
+    symbols: Annotated[str, typer.Option(help="only these, comma separated")] = "",
+    horizon: Annotated[int, typer.Option(min=1, help="minutes ahead: 1, 5 or 15")] = 5,
+    once: Annotated[bool, typer.Option("--once", help="print the table once, when the topics have been read, and end")] = False,
+) -> None:
+    """Watch prices, expected moves with their 80 % intervals, and what the scores say of them, in the terminal."""
+    from deploy import watch_cli  # noqa: PLC0415 - the command line must answer --help at once
+
+    watch_cli.watch(connected(), {symbol.strip().upper() for symbol in symbols.split(",") if symbol.strip()}, horizon, once=once)
+
+
+@app.command()
 def doctor(
     role: Annotated[str, typer.Option(help="exit 0 only if this role said within 30 s that it is ready")] = "",
     show_settings: Annotated[bool, typer.Option("--settings", help="list every setting and its value")] = False,
