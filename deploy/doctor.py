@@ -30,7 +30,9 @@ def settings_table(settings: Settings) -> Table:
     table = Table("variable", "value", "what it is")
     hints = get_type_hints(Settings, include_extras=True)
     for name, value in settings.environment().items():
-        table.add_row(name, value, _description(hints[name.removeprefix(PREFIX).lower()]))
+        table.add_row(
+            name, "(set)" if value and name.endswith("_TOKEN") else value, _description(hints[name.removeprefix(PREFIX).lower()])
+        )
     return table
 
 

@@ -19,9 +19,10 @@ NOW_US = 1_800_000_000_000_000
 def shown(*messages: Message, wanted: frozenset[str] = frozenset()) -> str:
     views = Views()
     views.apply([received(message) for message in messages])
-    console = Console(width=160, record=True, quiet=True)
-    console.print(watch_cli.market_table(views.snapshot(NOW_US), wanted, horizon=5))
-    return console.export_text()
+    console = Console(width=160)
+    with console.capture() as capture:
+        console.print(watch_cli.market_table(views.snapshot(NOW_US), wanted, horizon=5))
+    return " ".join(capture.get().split())  # captions wrap
 
 
 @pytest.mark.timeout(60)

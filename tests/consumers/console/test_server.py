@@ -110,7 +110,7 @@ def test_probes_headers_and_refusals(console: Console) -> None:
         assert httpx.get(f"{address}/v1/bars", params={"symbol": "NOPE"}).status_code == 404
         assert httpx.get(f"{address}/v1/bars", params={"symbol": "x" * 33}).status_code == 422
         assert httpx.get(address, headers={"Host": "elsewhere.example"}).status_code == 400
-        assert httpx.post(f"{address}/v1/snapshot").status_code == 405
+        assert httpx.post(f"{address}/v1/snapshot").status_code == 401
         assert httpx.get(f"{address}/../server.py").status_code == 404
 
 
