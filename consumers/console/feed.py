@@ -89,7 +89,7 @@ class Feed:
     def snapshot(self) -> Page:
         """Return everything but the bars."""
         with self._lock:
-            return self._views.snapshot(wall_ts_us())
+            return self._with_flow(self._views.snapshot(wall_ts_us()))
 
     def bars(self, symbol: str) -> list[Bar] | None:
         """Return the bars of `symbol`, oldest first, or None where it is unknown."""
@@ -107,9 +107,12 @@ class Feed:
             with self._lock:
                 page = self._views.changes(wall_ts_us())
             if page is not None:
-                self._append(page)
+                self._append(self._with_flow(page))
             await asyncio.sleep(FRAME_S)
         self._news.set()
+
+    def _with_flow(self, page: Page) -> Page:
+        return page if page.health is None else msgspec.structs.replace(page, flow=self.flow)
 
     def _append(self, page: Page) -> None:
         self._number += 1

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from consumers.console.flowing import Flow
 from consumers.console.health import HealthRow, HealthView, Mode
 from consumers.console.kept import Kept
 from consumers.console.market import Bar, MarketView, SymbolRow
@@ -27,7 +28,8 @@ MAX_SYMBOLS_PER_UPDATE = 200
 class Page(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a browser gets: everything in a snapshot, what changed in an update.
 
-    `clock_ts_us` is the event time of the stream, `now_us` the server's wall clock. `health` is None where it is not due.
+    `clock_ts_us` is the event time of the stream, `now_us` the server's wall clock. `health` and `flow` are None where they
+    are not due.
     """
 
     now_us: int
@@ -38,6 +40,7 @@ class Page(msgspec.Struct, frozen=True, omit_defaults=True):
     symbols: list[SymbolRow] = []
     headlines: list[HeadlineRow] = []
     health: HealthRow | None = None
+    flow: Flow | None = None
 
 
 class Views:

@@ -43,6 +43,16 @@ export function count(count) {
   return count.toLocaleString("en-US");
 }
 
+/** @param {number} per_s @returns {string} */
+export function rate(per_s) {
+  return per_s >= 1000 ? Math.round(per_s).toLocaleString("en-US") : per_s.toFixed(1);
+}
+
+/** @param {number | null | undefined} p @returns {string} a p-value */
+export function probability(p) {
+  return p === null || p === undefined ? MISSING : p < 0.001 ? "< 0.001" : p.toFixed(3);
+}
+
 /** @param {number} ts_us @returns {string} date and time, UTC */
 export function dateTime(ts_us) {
   return ts_us ? `${new Date(ts_us / 1000).toISOString().slice(0, 19).replace("T", " ")} UTC` : MISSING;

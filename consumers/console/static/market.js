@@ -29,13 +29,48 @@ function leading(symbol) {
 /** @param {Forecast | undefined} forecast @returns {number | undefined} */
 const expectedMove = (forecast) => forecast && forecast.mean / forecast.last_price - 1;
 
+/** The horizon that is chosen, on every tab the same, and the buttons that choose it. */
+export class Horizon {
+  /** @param {() => void} changed */
+  constructor(changed) {
+    this.changed = changed;
+    this.chosen = 5;
+  }
+
+  /** @param {State} state whose forecasts say which horizons there are */
+  offer(state) {
+    const seen = new Set([...state.symbols.values()].flatMap((symbol) => [...symbol.forecasts.values()].map((forecast) => forecast.horizon_min)));
+    const horizons = (seen.size ? [...seen] : [1, 5, 15]).sort((a, b) => a - b);
+    if (!horizons.includes(this.chosen)) this.chosen = horizons[horizons.length - 1];
+    for (const group of document.querySelectorAll(".horizon-buttons")) this.draw(group, horizons);
+  }
+
+  /** @param {Element} group @param {number[]} horizons */
+  draw(group, horizons) {
+    const wanted = horizons.map((horizon) => `${horizon} min`);
+    if (wanted.join() !== [...group.children].map((button) => button.textContent).join()) group.replaceChildren(...horizons.map((horizon) => this.button(horizon)));
+    for (const button of group.children) button.setAttribute("aria-pressed", String(button.textContent === `${this.chosen} min`));
+  }
+
+  /** @param {number} horizon */
+  button(horizon) {
+    const button = make("button", { text: `${horizon} min` });
+    button.setAttribute("type", "button");
+    button.addEventListener("click", () => {
+      this.chosen = horizon;
+      this.changed();
+    });
+    return button;
+  }
+}
+
 /** Symbols, chart, verdict and headlines of the symbol and horizon chosen. */
 export class MarketView {
-  /** @param {import("./stream.js").Store} store */
-  constructor(store) {
+  /** @param {import("./stream.js").Store} store @param {Horizon} horizon */
+  constructor(store, horizon) {
     this.store = store;
     this.symbol = "";
-    this.horizon = 5;
+    this.horizons = horizon;
     this.chart = new PriceChart(byId("chart"));
     /** @type {Map<string, HTMLElement>} */
     this.rows = new Map();
@@ -44,6 +79,10 @@ export class MarketView {
     this.picker.addEventListener("change", () => this.choose(this.picker.value));
     this.body.addEventListener("keydown", (event) => this.move(event));
     this.shownNews = "";
+  }
+
+  get horizon() {
+    return this.horizons.chosen;
   }
 
   /** @param {string} symbol */
@@ -68,7 +107,6 @@ export class MarketView {
     if (!state.symbols.has(this.symbol)) this.symbol = [...state.symbols.keys()].sort()[0] ?? "";
     const symbol = state.symbols.get(this.symbol);
     this.renderSymbols(state);
-    this.renderHorizons(state);
     byId("symbols-empty").hidden = state.symbols.size > 0;
     byId("symbols-note").hidden = state.symbols.size === 0;
     byId("chart-empty").hidden = Boolean(symbol?.bars.size);
@@ -114,33 +152,11 @@ export class MarketView {
     say(last, format.price(symbol.price));
     say(change, format.signedPercent(symbol.change), `number ${format.direction(symbol.change)}`);
     row.querySelector("polyline")?.setAttribute("points", sparkPoints(symbol.spark));
-    const move = expectedMove(leading(symbol).find((forecast) => forecast.horizon_min === this.horizon));
+    const forecast = leading(symbol).find((candidate) => candidate.horizon_min === this.horizon);
+    const move = expectedMove(forecast);
     const arrow = { up: "↗", down: "↘", "": "→" }[format.direction(move)];
-    say(expected, move === undefined ? "–" : `${arrow} ${format.signedPercent(move, 3)}`);
-  }
-
-  /** @param {State} state */
-  renderHorizons(state) {
-    const seen = new Set([...state.symbols.values()].flatMap((symbol) => [...symbol.forecasts.values()].map((forecast) => forecast.horizon_min)));
-    const horizons = (seen.size ? [...seen] : [1, 5, 15]).sort((a, b) => a - b);
-    if (!horizons.includes(this.horizon)) this.horizon = horizons[horizons.length - 1];
-    const group = byId("horizons");
-    const wanted = horizons.map((horizon) => `${horizon} min`);
-    if (wanted.join() !== [...group.children].map((button) => button.textContent).join()) {
-      group.replaceChildren(...horizons.map((horizon) => this.makeHorizon(horizon)));
-    }
-    for (const button of group.children) button.setAttribute("aria-pressed", String(button.textContent === `${this.horizon} min`));
-  }
-
-  /** @param {number} horizon */
-  makeHorizon(horizon) {
-    const button = make("button", { text: `${horizon} min` });
-    button.setAttribute("type", "button");
-    button.addEventListener("click", () => {
-      this.horizon = horizon;
-      this.store.changed();
-    });
-    return button;
+    const proven = [...symbol.skills.values()].some((skill) => skill.model_id === forecast?.model_id && skill.horizon_min === this.horizon && skill.verdict === "edge");
+    say(expected, move === undefined ? "–" : `${arrow} ${format.signedPercent(move, 3)}`, `number expected ${proven ? format.direction(move) : ""}`);
   }
 
   /** @param {SymbolState} symbol */
