@@ -66,5 +66,5 @@ export function hourMinute(ts_us) {
 /** @param {number} duration_us @returns {string} */
 export function age(duration_us) {
   const s = Math.max(0, Math.round(duration_us / 1e6));
-  return s < 2 ? "now" : s < 120 ? `${s} s ago` : s < 7200 ? `${Math.round(s / 60)} min ago` : `${Math.round(s / 3600)} h ago`;
+  return s < 2 ? "now" : s < 120 ? `${s} s ago` : s < 7200 ? `${Math.round(s / 60)} min ago` : s < 172_800 ? `${Math.round(s / 3600)} h ago` : `${Math.round(s / 86_400).toLocaleString("en-US")} d ago`;
 }

@@ -83,11 +83,11 @@ function renderFlow(health, rates, lags) {
 /** @param {[string, string, string, string, number, number, string]} edge @param {Map<string, any>} rates @returns {SVGElement[]} */
 function drawEdge([, , topic, way, x, y, anchor], rates) {
   const line = svg("path", { d: way, class: rates.get(topic)?.per_s > 0 ? "edge flowing" : "edge", "marker-end": "url(#head)" });
-  const name = topic || "ticks, headlines, sentiment, features";
+  const name = topic || "ticks, headlines, sentiment";
   const label = svg("text", { x, y, class: "edge-name", "text-anchor": anchor });
   label.textContent = name;
-  const rate = svg("text", { x, y: y + (y < 100 || !topic ? 24 : 15), class: "edge-rate", "text-anchor": anchor });
-  rate.textContent = topic ? rateOf(rates.get(topic)) : "";
+  const rate = svg("text", { x, y: y + (y < 100 || !topic ? 24 : 15), class: topic ? "edge-rate" : "edge-name", "text-anchor": anchor });
+  rate.textContent = topic ? rateOf(rates.get(topic)) : "and final features";
   return [line, label, rate];
 }
 
@@ -113,7 +113,7 @@ function drawBox(name, [x, y], role, words) {
 /** @param {number} count @returns {SVGElement} */
 function drawLetters(count) {
   const link = svg("text", { x: 835, y: 322, class: count ? "box-name late" : "box-about" });
-  link.textContent = count ? `${format.count(count)} dead letters` : "no dead letters";
+  link.textContent = count ? `${format.count(count)} dead letter${count === 1 ? "" : "s"}` : "no dead letter";
   return link;
 }
 
@@ -163,7 +163,7 @@ function lagRow(row) {
 /** @param {any} letter */
 function letterItem(letter) {
   const summary = make("summary", {}, make("b", { text: `${letter.topic}/${letter.partition}@${letter.offset}` }), make("span", { text: ` ${letter.stage}: ${letter.error_class}` }));
-  const body = make("div", { class: "letter" }, make("p", { text: letter.message }), make("p", { class: "muted", text: format.dateTime(letter.timestamp_us) }));
+  const body = make("div", { class: "letter" }, make("p", { text: letter.message }), make("p", { class: "muted", text: letter.timestamp_us ? `written ${format.dateTime(letter.timestamp_us)}` : "" }));
   const item = make("details", {}, summary, body);
   item.addEventListener("toggle", () => /** @type {HTMLDetailsElement} */ (item).open && body.children.length < 3 && showBytes(body, letter.number));
   return make("li", {}, item);

@@ -67,7 +67,7 @@ function sentence(models, horizon) {
   if (!judged) return `At ${horizon} min there are too few scores to say anything: ${ENOUGH} of a symbol are wanted`;
   const edges = number("edge") ? `an edge over the random walk with ${number("edge")} of ${judged} symbols` : `no demonstrated edge over the random walk with any of ${judged} symbols`;
   const worse = number("worse than naive") ? `; worse than it with ${number("worse than naive")}` : "";
-  const open = models.length > judged ? `; ${models.length - judged} have too few scores` : "";
+  const open = models.length > judged ? `; of ${models.length - judged} there are too few scores` : "";
   return `At ${horizon} min: ${edges}${worse}${open}`;
 }
 
