@@ -28,14 +28,16 @@ export function score(score) {
   return `${Number(text) === 0 ? "" : score < 0 ? "−" : "+"}${text}`;
 }
 
-/** @param {number} ms @returns {string} */
-export function milliseconds(ms) {
-  return ms < 10 ? ms.toFixed(1) : ms < 10_000 ? Math.round(ms).toString() : `${Math.round(ms / 1000).toLocaleString("en-US")}k`;
+/** @param {number} value @returns {string} */
+function short(value) {
+  return value < 10 ? value.toFixed(1) : Math.round(value).toLocaleString("en-US");
 }
 
-/** @param {{p50_ms: number, p99_ms: number} | null | undefined} latency @returns {string} */
+/** @param {{p50_ms: number, p99_ms: number} | null | undefined} latency @returns {string} both in the unit that suits the larger one */
 export function latency(latency) {
-  return latency ? `${milliseconds(latency.p50_ms)} / ${milliseconds(latency.p99_ms)} ms` : MISSING;
+  if (!latency) return MISSING;
+  const [scale, unit] = latency.p99_ms < 10_000 ? [1, "ms"] : [1000, "s"];
+  return `${short(latency.p50_ms / scale)} / ${short(latency.p99_ms / scale)} ${unit}`;
 }
 
 /** @param {number} count @returns {string} */

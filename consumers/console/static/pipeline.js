@@ -76,7 +76,7 @@ function renderFlow(health, rates, lags) {
   const letters = drawLetters(health.dead_letters);
   const head = svg("marker", { id: "head", viewBox: "0 0 8 8", refX: 7, refY: 4, markerWidth: 7, markerHeight: 7, orient: "auto" }, svg("path", { d: "M0 0.5 L7 4 L0 7.5", class: "edge-head" }));
   const told = EDGES.filter(([, , topic]) => topic).map(([from, to, topic]) => `${topic} from ${from} to ${to}: ${rateOf(rates.get(topic))}`);
-  const picture = svg("svg", { viewBox: "0 0 995 352", role: "img", "aria-label": `Flow. ${told.join("; ")}.` }, svg("defs", {}, head), ...edges, ...boxes, letters);
+  const picture = svg("svg", { viewBox: "0 24 995 326", role: "img", "aria-label": `Flow. ${told.join("; ")}.` }, svg("defs", {}, head), ...edges, ...boxes, letters);
   byId("flow").replaceChildren(picture);
 }
 
@@ -104,9 +104,9 @@ function drawBox(name, [x, y], role, words) {
   const title = svg("text", { x: x + 26, y: y + 24, class: "box-name" });
   title.textContent = name;
   const right = svg("text", { x: x + BOX.width - 10, y: y + 24, class: `box-state ${state}`, "text-anchor": "end" });
-  right.textContent = state;
+  right.textContent = role ? state : "";
   const below = svg("text", { x: x + 11, y: y + 44, class: "box-about" });
-  below.textContent = words;
+  below.textContent = role ? words : "not heard of";
   return svg("g", {}, frame, dot, title, right, below);
 }
 
