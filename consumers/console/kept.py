@@ -110,7 +110,7 @@ class Kept:
         self.scores = Shelf[Score](MAX_SCORES, lambda score: Place(score.target_ts_us, score.forecast_id))
         self.letters = Shelf[LetterBytes](MAX_LETTERS, lambda row: Place(row.number, str(row.number)))
         self.events = Shelf[Event](MAX_EVENTS, _event_place)
-        self._announced: OrderedDict[tuple[str, bool, bool, str], ModelAnnouncement] = OrderedDict()
+        self._announced: OrderedDict[tuple[str, str, bool, bool, str], ModelAnnouncement] = OrderedDict()
 
     def add_features(self, row: Features) -> None:
         """Take a row; the newest minute of a symbol is kept, and of it the highest revision."""
@@ -134,7 +134,7 @@ class Kept:
 
     def add_announcement(self, word: ModelAnnouncement) -> None:
         """Take an announcement; a promotion comes twice, under two keys."""
-        identity = (word.model_id, word.promoted, word.shadow, word.reason)
+        identity = (word.name, word.model_id, word.promoted, word.shadow, word.reason)
         self._announced[identity] = word
         self._announced.move_to_end(identity)
         if len(self._announced) > MAX_ANNOUNCEMENTS:

@@ -1,10 +1,9 @@
-"""What is known of the forecasters: the store of this home, who was promoted and why, and what `models` announced."""
+"""What is known of the models: the store of this home, who was promoted and why, and what `models` announced."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from typing import Any
 
 import msgspec
 
@@ -13,7 +12,8 @@ from streams.errors import ModelError
 from streams.messages import ModelAnnouncement
 from streams.settings import Settings
 
-NAME = "forecaster"  # as in `models.forecaster.recurrent_recipe`, which needs a second and onnx to be imported
+# As in `models.forecaster.recurrent_recipe` and `models.sentiment.base`, whose import takes seconds.
+FAMILIES = ("forecaster", "sentiment")
 MAX_CARDS = 200
 
 
@@ -22,8 +22,6 @@ class Card(msgspec.Struct, frozen=True):
 
     model_id: str
     data_cutoff_ts_us: int
-    window: int
-    horizons_min: tuple[int, ...]
     metrics: dict[str, float]
 
 
@@ -34,23 +32,32 @@ class Promoted(msgspec.Struct, frozen=True):
     reason: str
 
 
-class Models(msgspec.Struct, frozen=True):
-    """All of it: `stored` the newest data first, `promotions` the present champion last, `announced` the newest word first."""
+class Family(msgspec.Struct, frozen=True):
+    """The models of one kind: `stored` the newest data first, `promotions` the present champion last."""
 
+    name: str
     champion: str | None
     stored: list[Card]
     promotions: list[Promoted]
+
+
+class Models(msgspec.Struct, frozen=True):
+    """All families, and what was announced of them, the newest word first."""
+
+    families: list[Family]
     announced: list[ModelAnnouncement]
 
 
 def known_models(settings: Settings, announced: Sequence[ModelAnnouncement]) -> Models:
     """Return what is known; where the store is damaged or elsewhere, the announcements alone say who serves."""
-    promotions: list[Any] = []
+    return Models([_family(settings, name, announced) for name in FAMILIES], list(announced))
+
+
+def _family(settings: Settings, name: str, announced: Sequence[ModelAnnouncement]) -> Family:
+    promotions: list[registry.Promotion] = []
     with contextlib.suppress(ModelError):
-        promotions = registry.promotions(settings, NAME)
-    cards = [
-        Card(card.model_id, card.data_cutoff_ts_us, card.window, card.horizons_min, card.metrics)
-        for card in registry.stored(settings, NAME)[:MAX_CARDS]
-    ]
-    champion = next((word.model_id for word in announced if word.promoted), promotions[-1].model_id if promotions else None)
-    return Models(champion, cards, [Promoted(one.model_id, one.reason) for one in promotions], list(announced))
+        promotions = registry.promotions(settings, name)
+    cards = [Card(card.model_id, card.data_cutoff_ts_us, card.metrics) for card in registry.stored(settings, name)[:MAX_CARDS]]
+    told = next((word.model_id for word in announced if word.promoted and word.name == name), None)
+    champion = told or (promotions[-1].model_id if promotions else None)
+    return Family(name, champion, cards, [Promoted(one.model_id, one.reason) for one in promotions])

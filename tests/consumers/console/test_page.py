@@ -161,7 +161,7 @@ def tab(page: Page, name: str) -> None:
 
 def judged(symbol: str, skill: float, verdict: Verdict, model_id: str = "lstm-1", role: Role = "champion") -> list[Message]:
     """Return 120 scores of one model, whose skill comes to `skill`."""
-    made = []
+    made: list[Message] = []
     for minute in range(120):
         shown = skill * (0.4 + minute / 200) + 0.01 * math.sin(minute / 7)
         one = score(minute, symbol=symbol, held=minute % 5 > 0, rolling_skill=shown, rolling_n=120 + minute)

@@ -24,6 +24,7 @@ from consumers.console.kept import Kept, Place, Shelf
 from models import registry
 from models.forecaster import recurrent_recipe
 from models.registry import Promotion
+from models.sentiment import base
 from streams import bus
 from streams.messages import DeadLetter, Event, ModelAnnouncement
 from streams.settings import Settings
@@ -135,7 +136,9 @@ def test_models_dead_letters_events_and_counts(address: str, config: Settings) -
     store.mkdir(parents=True)
     (store / registry.PROMOTIONS).write_bytes(msgspec.json.encode([Promotion(model_id="lstm-0", reason="the first")]))
     known = got(address, "/v1/models")
-    assert (known["champion"], known["promotions"]) == ("lstm-1", [{"model_id": "lstm-0", "reason": "the first"}])
+    [forecaster, texts] = known["families"]
+    assert (forecaster["champion"], forecaster["promotions"]) == ("lstm-1", [{"model_id": "lstm-0", "reason": "the first"}])
+    assert (texts["name"], texts["champion"], known["announced"]) == ("sentiment", None, [msgspec.to_builtins(ANNOUNCED)])
     [letter] = got(address, "/v1/dead_letters")["items"]
     assert base64.b64decode(letter["letter"]["value_base64"]) == b"{nonsense"
     assert got(address, f"/v1/dead_letters/{letter['number']}") == letter
@@ -208,8 +211,8 @@ def test_the_rate_limit_answers_429() -> None:
     assert 90 <= int(answers[-1].headers["Retry-After"]) <= 100
 
 
-def test_the_name_in_the_store_is_the_one_that_training_writes() -> None:
-    assert models.NAME == recurrent_recipe.NAME
+def test_the_names_in_the_store_are_those_that_training_writes() -> None:
+    assert (recurrent_recipe.NAME, base.NAME) == models.FAMILIES
 
 
 @contextmanager
