@@ -33,8 +33,9 @@ SAFE = {"GET", "HEAD", "OPTIONS"}
 COMPUTES = "/v1/outlook/"  # asked with POST, but changes nothing
 PROBES = {"/healthz", "/readyz"}  # an orchestrator has no token
 LARGEST_BODY = 64 * 1024
+LIMITED = ("/v1/", "/metrics")  # not the page's files: fifty browsers behind one proxy open it at once
 PER_S = 50.0  # requests of one address, for long
-BURST = 300.0  # and at once: a page with all of its files and pictures is 30
+BURST = 300.0  # and at once
 ADDRESSES = 10_000
 
 
@@ -97,7 +98,8 @@ class Guard:
     def _refusal(self, scope: Scope) -> Response | None:
         headers = Headers(scope=scope)
         address = scope["client"][0] if scope.get("client") else ""
-        if wait_s := self._buckets.take(address, time.monotonic()):
+        limited = scope["path"].startswith(LIMITED)
+        if limited and (wait_s := self._buckets.take(address, time.monotonic())):
             again = {"Retry-After": str(max(1, round(wait_s)))}
             return problems.response(429, f"more than {PER_S:.0f} requests a second; come again later", again)
         size = headers.get("content-length", "0")

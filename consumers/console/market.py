@@ -33,6 +33,8 @@ class Bar(msgspec.Struct, frozen=True):
     volume: float
     revision: int
     final: bool
+    ma7: float
+    ma21: float
 
 
 class Skill(msgspec.Struct, frozen=True):
@@ -159,7 +161,7 @@ class SymbolView:
         if known and known.revision > row.revision:
             return
         self._bars[row.minute_ts_us] = Bar(
-            row.minute_ts_us, row.open, row.high, row.low, row.close, row.volume, row.revision, row.final
+            row.minute_ts_us, row.open, row.high, row.low, row.close, row.volume, row.revision, row.final, row.ma7, row.ma21
         )
         self._changed_bars.add(row.minute_ts_us)
         if row.minute_ts_us >= self._newest_us:

@@ -1,6 +1,6 @@
 // The event source and the store. The server sends one `snapshot`, then `update`s with what changed; both have the same shape.
 
-/** @typedef {{minute_ts_us: number, open: number, high: number, low: number, close: number, volume: number, revision: number, final: boolean}} Bar */
+/** @typedef {{minute_ts_us: number, open: number, high: number, low: number, close: number, volume: number, revision: number, final: boolean, ma7: number, ma21: number}} Bar */
 /** @typedef {{symbol: string, as_of_ts_us: number, horizon_min: number, target_ts_us: number, last_price: number, mean: number, quantiles: Record<string, number>, prob_up: number, model_id: string, role: string, provisional: boolean}} Forecast */
 /** @typedef {{horizon_min: number, model_id: string, role: string, rolling_skill: number | null, rolling_n: number, dm_p_value: number | null, verdict: string, covered: Record<string, [number, number]>}} Skill */
 /** @typedef {{symbol: string, price: number | null, price_ts_us: number, change: number | null, spark: number[], bars: Map<number, Bar>, forecasts: Map<string, Forecast>, skills: Map<string, Skill>, historyAsked: boolean, historyComplete: boolean}} SymbolState */

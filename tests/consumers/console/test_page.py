@@ -94,7 +94,7 @@ def news() -> list[Message]:
     return [
         message
         for number, (text, value) in enumerate(pairs)
-        for message in (headline(number, text, url="javascript:window.attacked=1"), sentiment(number, value))
+        for message in (headline(102 + 2 * number, text, url="javascript:window.attacked=1"), sentiment(102 + 2 * number, value))
     ]
 
 
@@ -317,6 +317,37 @@ def test_keys_move_through_the_symbols_and_the_horizon_is_chosen(console: Consol
         expect(page.locator("#expected-title")).to_have_text("In 15 min")
         page.get_by_role("button", name="Theme").click()
         assert page.evaluate("document.documentElement.dataset.theme") == "light"
+
+
+def test_symbols_are_sorted_by_what_is_clicked(console: Console, produce: Produce, page: Page) -> None:
+    produce(bar(0, 50.0, symbol="LOW"), bar(0, 700.0, symbol="HIGH"), bar(0, 90.0, symbol="MID"))
+    names = page.locator("#symbols td.name")
+    with console() as address:
+        page.goto(address)
+        expect(names).to_have_text(["HIGH", "LOW", "MID"])
+        page.get_by_role("button", name="Price").click()
+        expect(names).to_have_text(["HIGH", "MID", "LOW"])
+        page.get_by_role("button", name="Price").click()
+        expect(names).to_have_text(["LOW", "MID", "HIGH"])
+        expect(page.locator("#symbols th[aria-sort]")).to_have_text("Price")
+
+
+def test_a_minute_of_the_chart_leads_to_its_headlines(console: Console, produce: Produce, page: Page) -> None:
+    produce(*(bar(minute) for minute in range(12)), headline(11, f"{ATTACK} beats forecasts"), sentiment(11, 0.8))
+    with console() as address:
+        page.goto(address)
+        expect(page.locator("#news li")).to_have_count(1)
+        box = page.locator("#chart").bounding_box()
+        assert box is not None
+        for share in range(10, 90):  # somewhere along the chart is the newest minute
+            page.mouse.move(box["x"] + box["width"] * share / 100, box["y"] + 40)
+            if page.locator("#chart-news").is_visible():
+                break
+        expect(page.locator("#chart-news")).to_have_text(f"+0.80 {ATTACK} beats forecasts")
+        page.mouse.down()
+        page.mouse.up()
+        expect(page.locator("#news li.pinned")).to_have_count(1)
+        assert page.evaluate("window.attacked") is None
 
 
 def test_a_lost_connection_shows_how_old_the_data_is(console: Console, produce: Produce, browser: Browser) -> None:
