@@ -29,7 +29,7 @@ from deploy import (
     training_cli,
 )
 from deploy import doctor as doctors
-from deploy.local import jars, supervisor
+from deploy.local import jars
 from deploy.local.processes import STOP_TIMEOUT_S
 from deploy.report_file import write_figures
 from producers import catalog
@@ -76,7 +76,7 @@ def configured(**overrides: Any) -> Settings:
 
 def connected(**overrides: Any) -> Settings:
     """Return settings with a broker: the one that is set, or the one that `tickcast up` runs from this home."""
-    return supervisor.find_broker(configured(**overrides))
+    return bus.find_broker(configured(**overrides))
 
 
 def chosen(
@@ -257,6 +257,18 @@ def tail(
         if not keys or record.key in keys:
             sys.stdout.write((record.value or b"null").decode(errors="replace") + "\n")
             sys.stdout.flush()
+
+
+@app.command()
+def watch(
+    symbols: Annotated[str, typer.Option(help="only these, comma separated")] = "",
+    horizon: Annotated[int, typer.Option(min=1, help="minutes ahead: 1, 5 or 15")] = 5,
+    once: Annotated[bool, typer.Option("--once", help="print the table once, when the topics have been read, and end")] = False,
+) -> None:
+    """Watch prices, expected moves with their 80 % intervals, and what the scores say of them, in the terminal."""
+    from deploy import watch_cli  # noqa: PLC0415 - the command line must answer --help at once
+
+    watch_cli.watch(connected(), {symbol.strip().upper() for symbol in symbols.split(",") if symbol.strip()}, horizon, once=once)
 
 
 @app.command()

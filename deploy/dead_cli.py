@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from deploy.report_file import write_figures
-from streams import settings
+from streams import bus, settings
 from streams.errors import SettingsError
 from streams.settings import Settings
 
@@ -24,9 +24,8 @@ OfReason = Annotated[str, typer.Option("--reason", help="only letters with this 
 
 
 def _config() -> Settings:
-    from deploy.local import supervisor  # noqa: PLC0415 - the command line must answer --help at once
 
-    return supervisor.find_broker(settings.load())
+    return bus.find_broker(settings.load())
 
 
 @app.command("list")

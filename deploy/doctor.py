@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from deploy import roles, tailing
-from deploy.local import jars, supervisor
+from deploy.local import jars
 from deploy.report_file import write_figures
 from streams import bus, codec
 from streams.clock import SECOND_US, iso, wall_ts_us
@@ -37,7 +37,9 @@ def settings_table(settings: Settings) -> Table:
     table = Table("variable", "value", "what it is")
     hints = get_type_hints(Settings, include_extras=True)
     for name, value in settings.environment().items():
-        table.add_row(name, value, _description(hints[name.removeprefix(PREFIX).lower()]))
+        table.add_row(
+            name, "(set)" if value and name.endswith("_TOKEN") else value, _description(hints[name.removeprefix(PREFIX).lower()])
+        )
     return table
 
 
@@ -72,12 +74,12 @@ def examine(settings: Settings, out: Console) -> bool:
         ("jars", lambda config: str(jars.folder(config, "broker").parent)),
         ("disk", _disk),
         ("memory", _memory),
-        ("broker", lambda config: supervisor.find_broker(config).broker),
+        ("broker", lambda config: bus.find_broker(config).broker),
         ("topics", _topics),
     ]
     well = [_check(name, look, settings, out) for name, look in checks]
     if all(well):
-        well.append(_roles(supervisor.find_broker(settings), out))
+        well.append(_roles(bus.find_broker(settings), out))
     return all(well)
 
 
@@ -104,7 +106,7 @@ def _memory(_settings: Settings) -> str:
 
 
 def _topics(settings: Settings) -> str:
-    config = supervisor.find_broker(settings)
+    config = bus.find_broker(settings)
     client = bus.consumer(config)
     missing = [name for name in TOPICS if not bus.partitions_of(client, config, name)]
     client.close()

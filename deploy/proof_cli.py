@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from deploy.report_file import write_figures
-from streams import settings
+from streams import bus, settings
 
 out = Console()
 Report = Annotated[Path | None, typer.Option("--json", "--report", help="write the figures here")]
@@ -49,14 +49,13 @@ def contract(
     """
     from rich.progress import Progress  # noqa: PLC0415 - the command line must answer --help at once
 
-    from deploy.local import supervisor  # noqa: PLC0415
     from deploy.verify import contract as check  # noqa: PLC0415
 
     if tape is not None:
         figures = check.of_tape(settings.load(), tape, out, quick=quick)
         show(figures, check.as_table(figures), report)
         return
-    config = supervisor.find_broker(settings.load(None, topic_prefix=namespace or None))
+    config = bus.find_broker(settings.load(None, topic_prefix=namespace or None))
     with Progress(console=Console(stderr=True), transient=True) as progress:
         figures = check.run(config, progress, quick=quick)
     show(figures, check.as_table(figures), report)

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from deploy.report_file import write_figures
-from streams import settings
+from streams import bus, settings
 from streams.clock import iso
 from streams.errors import SettingsError
 
@@ -34,9 +34,8 @@ def record(  # noqa: PLR0913, PLR0917 - a command's options are its arguments
     It ends with what the topics hold when it starts. `tickcast replay DIR` plays it, `verify replay --tape DIR` compares.
     """
     from deploy import recorder  # noqa: PLC0415 - the command line must answer --help at once
-    from deploy.local import supervisor  # noqa: PLC0415
 
-    config = supervisor.find_broker(settings.load(None, topic_prefix=namespace or None))
+    config = bus.find_broker(settings.load(None, topic_prefix=namespace or None))
     wanted = recorder.Wanted(_ms(begin, "--from"), _ms(end, "--to"), follow)
     with recorder.until_interrupted() as stop:
         manifest = recorder.record(config, folder, wanted, stop)

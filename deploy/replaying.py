@@ -88,7 +88,7 @@ def with_broker(settings: Settings) -> Iterator[Settings]:
     """Lend settings with a broker: the one that is set or runs from this home, else one for the length of the block."""
     jars.java(settings)
     try:
-        found = supervisor.find_broker(settings)
+        found = bus.find_broker(settings)
     except EnvironmentFault:
         jars.folder(settings, "broker")
         with supervisor.with_broker(settings) as named:

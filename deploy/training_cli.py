@@ -13,9 +13,8 @@ from rich.progress import Progress
 from rich.table import Table
 
 from deploy import roles
-from deploy.local import supervisor
 from deploy.report_file import write_figures
-from streams import settings
+from streams import bus, settings
 from streams.errors import EnvironmentFault, SettingsError
 from streams.messages import ModelAnnouncement
 from streams.settings import Settings
@@ -79,7 +78,7 @@ def train(  # noqa: PLR0913, PLR0917 - a command's options are its arguments
 ) -> None:
     """Train the LSTM on the lake, compare it with the champion and with a random walk on unseen minutes, promote it or not."""
     if ensure:
-        roles.train(supervisor.find_broker(settings.load()))
+        roles.train(bus.find_broker(settings.load()))
         return
     _train(_choice(epochs, seed, windows, newest), _how(workers, strategy, shadow, ablation), report)
 
@@ -124,7 +123,7 @@ def retrain(  # noqa: PLR0913, PLR0917 - a command's options are its arguments
         )
         how = (*(("--shadow",) if shadow else ()), *(() if ablation else ("--no-ablation",)))
         plan = retraining.Plan(seconds_of(every), seconds_of(settle) if on_drift else None, (*choice, *how))
-        retraining.run(supervisor.find_broker(settings.load()), plan)
+        retraining.run(bus.find_broker(settings.load()), plan)
 
 
 def verify(
@@ -213,6 +212,6 @@ def _show(announcement: ModelAnnouncement, judged: str, report: Path | None) -> 
 def maybe_connected(config: Settings) -> Settings:
     """Return settings with a broker where one runs: what is trained without one is served by the next `tickcast up`."""
     try:
-        return supervisor.find_broker(config)
+        return bus.find_broker(config)
     except EnvironmentFault:
         return config

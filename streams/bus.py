@@ -6,10 +6,13 @@ Faust consumers have clients of their own (`consumers/base.py`); Spark has its o
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+import msgspec
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import KafkaAdminClient, NewTopic
 from kafka.errors import KafkaError, TopicAlreadyExistsError
@@ -17,7 +20,7 @@ from kafka.partitioner.default import murmur2
 
 from streams import codec
 from streams.clock import wall_ts_us
-from streams.errors import BrokerGone
+from streams.errors import BrokerGone, EnvironmentFault
 from streams.messages import Event, EventKind, Message, State
 from streams.settings import Settings
 from streams.topics import TOPICS
@@ -74,6 +77,37 @@ def dead_letter(record: Record, stage: str, error: Exception) -> Outgoing:
         headers={name: value.decode(errors="replace") for name, value in record.headers},
     )
     return outgoing("dead_letters", record.topic, letter)
+
+
+def address_file(settings: Settings) -> Path:
+    """Return where `tickcast up` says which broker it runs, and for which namespace."""
+    return settings.home / "broker-address"
+
+
+def find_broker(settings: Settings) -> Settings:
+    """Return `settings` with the broker that is set, or else the one that `tickcast up` runs from the same home.
+
+    Raises
+    ------
+    EnvironmentFault
+        There is neither.
+    """
+    if settings.broker:
+        return settings
+    file = address_file(settings)
+    address, _, prefix = file.read_text().partition(" ") if file.exists() else ("", "", "")
+    if not address or not _answers(address):
+        raise EnvironmentFault("no broker runs here; start one with `tickcast up`, or set TICKCAST_BROKER=host:port")
+    return msgspec.structs.replace(settings, broker=address, topic_prefix=settings.topic_prefix or prefix)
+
+
+def _answers(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), 0.5).close()
+    except OSError:
+        return False
+    return True
 
 
 def _connected(make: Callable[..., Client], settings: Settings, **options: Any) -> Client:

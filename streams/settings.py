@@ -58,6 +58,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     tracking: Annotated[str, Meta(description="MLflow server that keeps the models' record; empty: sqlite in HOME/registry")] = ""
     offline: Annotated[bool, Meta(description="never ask a model hub; HF_HUB_OFFLINE=1 sets it too")] = False
     console_port: Annotated[int, Meta(ge=0, le=65535, description="port of the web page on 127.0.0.1")] = 8321
+    console_token: Annotated[
+        str, Meta(description="what the page and REST ask for beyond 127.0.0.1; empty: made at each start")
+    ] = ""
     java_home: Annotated[str, Meta(description="a JDK or JRE 17+; JAVA_HOME sets it too")] = ""
 
     def topic(self, name: str) -> str:

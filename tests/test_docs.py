@@ -37,5 +37,8 @@ def forecasts(config: Settings) -> str:
 
 
 @pytest.mark.parametrize("example", list(find_examples("README.md")), ids=str)
-def test_the_readme_runs(example: CodeExample, eval_example: EvalExample, forecasts: str) -> None:
-    eval_example.run(example, module_globals={"broker": forecasts})
+def test_the_readme_runs(
+    example: CodeExample, eval_example: EvalExample, forecasts: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TICKCAST_BROKER", forecasts)
+    eval_example.run(example)

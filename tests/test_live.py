@@ -14,7 +14,7 @@ from typing import IO
 import msgspec
 import psutil
 import pytest
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import Page, expect, sync_playwright
 
 from deploy.local.broker import free_port
 from streams.settings import Settings, load
@@ -72,11 +72,23 @@ def test_the_page_shows_forecasts_a_dead_role_comes_back_and_ctrl_c_leaves_nothi
         expect(page.locator("#chart-summary")).to_contain_text("orecast", timeout=60_000)
         kill_and_see_it_return(up)
         page.screenshot(path=ARTIFACTS / "live.png")
+        see_every_tab(page)
         browser.close()
     left = up.children()
     assert up.interrupt() == 0
     _, alive = psutil.wait_procs(left, timeout=10)
     assert alive == []
+
+
+def see_every_tab(page: Page) -> None:
+    """Open each tab on the running pipeline, and keep a picture of it."""
+    for tab in ("Skill", "Pipeline", "Models", "Replay", "Outlook"):
+        page.get_by_role("link", name=tab, exact=True).click()
+        expect(page.locator(f"#tab-{tab.lower()}")).to_be_visible()
+        if tab == "Pipeline":
+            expect(page.locator("#lags tbody tr", has_text="forecast")).not_to_have_count(0, timeout=20_000)
+            expect(page.locator("#topics tbody tr", has_text="ticks").first).not_to_contain_text("0.0", timeout=20_000)
+        page.screenshot(path=ARTIFACTS / f"live-{tab.lower()}.png")
 
 
 def kill_and_see_it_return(up: Up) -> None:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
-from typing import NamedTuple
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
+from consumers.console.flowing import Flow
 from consumers.console.health import HealthRow
 from consumers.console.market import Bar
 from consumers.console.views import TOPICS, Page, Views
@@ -25,6 +26,8 @@ from streams.settings import Settings
 FRAME_S = 0.2  # five updates a second: more cannot be read
 FRAMES_KEPT = 150  # half a minute of frames: a browser that reconnects within it loses nothing
 BACKLOG = 100_000  # records of each partition that a restart reads again: seconds of reading, more bars than are shown
+
+T = TypeVar("T")
 
 
 class Frame(NamedTuple):
@@ -43,6 +46,7 @@ class Feed:
 
     def __init__(self) -> None:
         self.browsers = 0
+        self.flow = Flow()
         self._views = Views()
         self._lock = threading.Lock()
         self._stopped = threading.Event()
@@ -73,10 +77,19 @@ class Feed:
             self._views.apply(records)
             self._views.caught_up = caught_up
 
+    def wait(self, seconds: float) -> None:
+        """Return after so long, or once stopped."""
+        self._stopped.wait(seconds)
+
+    def ask(self, question: Callable[[Views], T]) -> T:
+        """Return what `question` answers of the views; nobody changes them meanwhile."""
+        with self._lock:
+            return question(self._views)
+
     def snapshot(self) -> Page:
         """Return everything but the bars."""
         with self._lock:
-            return self._views.snapshot(wall_ts_us())
+            return self._with_flow(self._views.snapshot(wall_ts_us()))
 
     def bars(self, symbol: str) -> list[Bar] | None:
         """Return the bars of `symbol`, oldest first, or None where it is unknown."""
@@ -94,9 +107,12 @@ class Feed:
             with self._lock:
                 page = self._views.changes(wall_ts_us())
             if page is not None:
-                self._append(page)
+                self._append(self._with_flow(page))
             await asyncio.sleep(FRAME_S)
         self._news.set()
+
+    def _with_flow(self, page: Page) -> Page:
+        return page if page.health is None else msgspec.structs.replace(page, flow=self.flow)
 
     def _append(self, page: Page) -> None:
         self._number += 1

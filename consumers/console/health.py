@@ -48,7 +48,7 @@ class Percentiles(msgspec.Struct, frozen=True):
 
 
 class LetterRow(msgspec.Struct, frozen=True):
-    """One dead letter, without its bytes."""
+    """One dead letter, without its bytes; `number` is its offset on `dead_letters`."""
 
     topic: str
     partition: int
@@ -57,6 +57,7 @@ class LetterRow(msgspec.Struct, frozen=True):
     error_class: str
     message: str
     timestamp_us: int
+    number: int = 0
 
 
 class HealthRow(msgspec.Struct, frozen=True):
@@ -151,7 +152,7 @@ class HealthView:
         if event.detail and (event.kind == "tape" or event.role == "produce"):
             self.source = event.detail
 
-    def add_letter(self, letter: DeadLetter) -> None:
+    def add_letter(self, letter: DeadLetter, number: int) -> None:
         """Take one dead letter; the same one again among the last few changes nothing."""
         identity = (letter.topic, letter.partition, letter.offset, letter.stage)
         if identity in self._letters:
@@ -165,6 +166,7 @@ class HealthView:
             letter.error_class,
             letter.message[:500],
             letter.timestamp_us,
+            number,
         )
         if len(self._letters) > MAX_LETTERS:
             self._letters.popitem(last=False)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+import math
+from collections import OrderedDict, deque
 from collections.abc import Iterable
 from itertools import islice
 
@@ -16,6 +17,8 @@ MAX_BARS = 400  # a US session has 390 minutes
 MAX_MODELS = 24  # (horizon, model) pairs of one symbol: eight models at three horizons
 MAX_SCORED = 500  # forecasts behind the coverage figures
 SPARK_BARS = 30
+MAX_RATIOS = 120  # points of a small picture
+FIRST_RATIO = 20  # scores before which a ratio jumps about
 NEW_TAPE_US = 75 * MINUTE_US  # a revision never reaches further back, so an older time is another tape
 
 
@@ -30,6 +33,8 @@ class Bar(msgspec.Struct, frozen=True):
     volume: float
     revision: int
     final: bool
+    ma7: float
+    ma21: float
 
 
 class Skill(msgspec.Struct, frozen=True):
@@ -43,6 +48,14 @@ class Skill(msgspec.Struct, frozen=True):
     dm_p_value: float | None
     verdict: Verdict
     covered: dict[str, tuple[int, int]]
+    pt_p_value: float | None = None
+
+
+class Ratio(msgspec.Struct, frozen=True):
+    """The rolling RMSE over a random walk's at one time: below 1 where the model is nearer."""
+
+    target_ts_us: int
+    ratio: float
 
 
 class SymbolRow(msgspec.Struct, frozen=True):
@@ -82,8 +95,11 @@ class _Record:
     def __init__(self) -> None:
         self._covered: OrderedDict[str, dict[str, bool]] = OrderedDict()
         self._latest: Score | None = None
+        self._ratios: deque[Ratio] = deque(maxlen=MAX_RATIOS)
 
     def add(self, score: Score) -> None:
+        if score.forecast_id not in self._covered and score.rolling_skill is not None and score.rolling_n >= FIRST_RATIO:
+            self._ratios.append(Ratio(score.target_ts_us, math.sqrt(max(0.0, 1 - score.rolling_skill))))
         self._covered[score.forecast_id] = score.covered
         if len(self._covered) > MAX_SCORED:
             self._covered.popitem(last=False)
@@ -102,7 +118,12 @@ class _Record:
             dm_p_value=latest.dm_p_value,
             verdict=latest.verdict,
             covered=self._coverage(),
+            pt_p_value=latest.pt_p_value,
         )
+
+    def ratios(self) -> list[Ratio]:
+        """Return the rolling error ratios, oldest first."""
+        return list(self._ratios)
 
     def _coverage(self) -> dict[str, tuple[int, int]]:
         counts: dict[str, tuple[int, int]] = {}
@@ -140,7 +161,7 @@ class SymbolView:
         if known and known.revision > row.revision:
             return
         self._bars[row.minute_ts_us] = Bar(
-            row.minute_ts_us, row.open, row.high, row.low, row.close, row.volume, row.revision, row.final
+            row.minute_ts_us, row.open, row.high, row.low, row.close, row.volume, row.revision, row.final, row.ma7, row.ma21
         )
         self._changed_bars.add(row.minute_ts_us)
         if row.minute_ts_us >= self._newest_us:
@@ -178,6 +199,10 @@ class SymbolView:
     def bars(self) -> list[Bar]:
         """Return all bars, oldest first."""
         return [self._bars[minute] for minute in sorted(self._bars)]
+
+    def skills(self) -> list[tuple[Skill, list[Ratio]]]:
+        """Return how each model did at each horizon, with the course of its error ratio."""
+        return [(record.skill(), record.ratios()) for _, record in sorted(self._records.items())]
 
     def snapshot(self) -> SymbolRow:
         """Return everything but the bars, which :meth:`bars` has."""
@@ -233,6 +258,21 @@ class MarketView:
         """Return the bars of `symbol`, oldest first, or None where it is unknown."""
         view = self._symbols.get(symbol)
         return view.bars() if view else None
+
+    def skills(self, symbol: str) -> list[tuple[Skill, list[Ratio]]]:
+        """Return how each model did with `symbol`; nothing where it is unknown."""
+        view = self._symbols.get(symbol)
+        return view.skills() if view else []
+
+    @property
+    def names(self) -> list[str]:
+        """The symbols, in alphabetical order."""
+        return sorted(self._symbols)
+
+    def row(self, symbol: str) -> SymbolRow | None:
+        """Return everything but the bars of `symbol`, or None where it is unknown."""
+        view = self._symbols.get(symbol)
+        return view.snapshot() if view else None
 
     def snapshot(self) -> list[SymbolRow]:
         """Return every symbol, in alphabetical order."""

@@ -1,19 +1,17 @@
-"""The web server of the console: the page, its snapshot, its stream of updates, health. Read only, loopback by default.
+"""The web server of the console: the page, its snapshot, its stream of updates, REST. Read only, loopback by default.
 
-    GET /              the page (static/)
-    GET /v1/snapshot   everything but the bars, JSON
-    GET /v1/bars       the minute bars of one symbol, oldest first
-    GET /v1/stream     server-sent events: `snapshot`, then `update`s of what changed
-    GET /healthz       200 while the process lives
-    GET /readyz        200 once the views are rebuilt from the topics
+    GET /                  the page (static/)
+    GET /v1/stream         server-sent events: `snapshot`, then `update`s of what changed
+    GET /v1/openapi.json   what else there is: `rest.py`
 
-`feed.py` has what is served, `views.py` what is in it.
+`feed.py` has what is served, `views.py` what is in it, `guard.py` who may ask.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 import socket
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -23,14 +21,13 @@ from typing import Annotated, Any
 
 import msgspec
 import uvicorn
-from fastapi import FastAPI, Header, Query, Response
+from fastapi import FastAPI, Header
 from fastapi.staticfiles import StaticFiles
 from kafka.errors import KafkaError
 from sse_starlette import EventSourceResponse, ServerSentEvent
-from starlette.datastructures import MutableHeaders
 from starlette.middleware.trustedhost import TrustedHostMiddleware
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from consumers.console import flow, guard, problems, rest
 from consumers.console.feed import Feed, read
 from streams import bus
 from streams.errors import EnvironmentFault
@@ -38,81 +35,42 @@ from streams.settings import Settings
 
 STATIC = Path(__file__).with_name("static")
 HEARTBEAT_S = 2.0
-HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
-    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Cache-Control": "no-cache",
-}
+MOST_CONNECTIONS = 500  # streams and requests together; beyond them 503
 log = logging.getLogger(__name__)
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 
-def create_app(feed: Feed, host: str, lifespan: Lifespan | None = None) -> FastAPI:
-    """Return the application that serves `feed`; requests that name another host than `host` or loopback are refused."""
+def create_app(feed: Feed, settings: Settings, host: str, lifespan: Lifespan | None = None) -> FastAPI:
+    """Return the application that serves `feed`, asked for under the name `host`.
+
+    On loopback, requests that name another host are refused: a page elsewhere must not read through a name of its own. Beyond
+    it the token keeps strangers out.
+    """
+    closed = host not in guard.LOOPBACK
     # The interactive documentation would load its scripts from elsewhere: no external request of any kind.
     app = FastAPI(title="tickcast", docs_url=None, redoc_url=None, openapi_url="/v1/openapi.json", lifespan=lifespan)
-    app.add_middleware(TrustedHostMiddleware, allowed_hosts=[host, "127.0.0.1", "localhost"])
-    app.add_middleware(_StrictHeaders)
-    _add_data_routes(app, feed)
-    _add_probes(app, feed)
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=["*"] if closed else [host, "127.0.0.1", "localhost"])
+    buckets = guard.Buckets(guard.PER_S, guard.BURST)
+    app.add_middleware(guard.Guard, token=settings.console_token, closed=closed, buckets=buckets)
+    problems.install(app)
+    app.include_router(rest.routes(feed, settings))
+    _add_stream(app, feed)
+    rest.describe(app)
     app.mount("/", StaticFiles(directory=STATIC, html=True))
     return app
 
 
-def _add_data_routes(app: FastAPI, feed: Feed) -> None:
-    @app.get("/v1/snapshot")
-    def snapshot() -> Response:
-        return _json(feed.snapshot())
-
-    @app.get("/v1/bars")
-    def bars(symbol: Annotated[str, Query(min_length=1, max_length=32)]) -> Response:
-        found = feed.bars(symbol)
-        return _json(found) if found is not None else _problem(404, f"no bar of {symbol!r} has been seen")
-
-    @app.get("/v1/stream")
+def _add_stream(app: FastAPI, feed: Feed) -> None:
+    @app.get("/v1/stream", responses={200: {"content": {"text/event-stream": {}}, "description": "snapshot, then updates"}})
     async def stream(last_event_id: Annotated[str, Header()] = "") -> EventSourceResponse:
+        """Send a snapshot, then what changes, as server-sent events."""
+
         async def events() -> AsyncIterator[ServerSentEvent]:
             async for frame in feed.stream(last_event_id):
                 yield ServerSentEvent(frame.data, event=frame.kind, id=frame.id)
 
         return EventSourceResponse(events())
-
-
-def _add_probes(app: FastAPI, feed: Feed) -> None:
-    @app.get("/healthz")
-    def healthz() -> Response:
-        return _json({"alive": True})
-
-    @app.get("/readyz")
-    def readyz() -> Response:
-        return _json({"ready": feed.caught_up}, 200 if feed.caught_up else 503)
-
-
-def _json(content: object, status: int = 200, media_type: str = "application/json") -> Response:
-    return Response(msgspec.json.encode(content), status_code=status, media_type=media_type)
-
-
-def _problem(status: int, detail: str) -> Response:
-    return _json({"status": status, "detail": detail}, status, "application/problem+json")
-
-
-class _StrictHeaders:
-    """Adds :data:`HEADERS` to every response; plain ASGI, for Starlette's own base class would hold a stream back."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def send_with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(HEADERS)
-            await send(message)
-
-        await self._app(scope, receive, send_with_headers)
 
 
 class ConsoleServer(uvicorn.Server):
@@ -132,8 +90,18 @@ class ConsoleServer(uvicorn.Server):
         self.feed = Feed()
         self._settings = settings
         self._reporter = reporter
-        app = create_app(self.feed, host, self._lifespan)
-        super().__init__(uvicorn.Config(app, log_config=None, access_log=False, ws="none", timeout_graceful_shutdown=2))
+        app = create_app(self.feed, settings, host, self._lifespan)
+        super().__init__(
+            uvicorn.Config(
+                app,
+                log_config=None,
+                access_log=False,
+                ws="none",
+                server_header=False,
+                timeout_graceful_shutdown=2,
+                limit_concurrency=MOST_CONNECTIONS,
+            )
+        )
 
     @asynccontextmanager
     async def _lifespan(self, _app: FastAPI) -> AsyncIterator[None]:
@@ -160,8 +128,9 @@ class ConsoleServer(uvicorn.Server):
 
     def serve_topics(self, listener: socket.socket) -> None:
         """Read the topics and serve the page on `listener` until asked to exit; an error of the reader ends both."""
-        with ThreadPoolExecutor(1, "console-reader") as pool:
+        with ThreadPoolExecutor(2, "console-reader") as pool:
             reading = pool.submit(read, self._settings, self.feed)
+            pool.submit(flow.look, self._settings, self.feed)
             reading.add_done_callback(self._exit)
             try:
                 self.run(sockets=[listener])
@@ -189,6 +158,17 @@ def listen(host: str, port: int) -> socket.socket:
         ) from error
 
 
+def _with_token(settings: Settings, host: str) -> Settings:
+    """Return settings with a token where the console needs one; one that was made is told in the log."""
+    if host in guard.LOOPBACK or settings.console_token:
+        return settings
+    token = secrets.token_urlsafe(24)
+    log.warning(
+        "the page beyond this machine asks for a token once: open /?token=%s (TICKCAST_CONSOLE_TOKEN sets another)", token
+    )
+    return msgspec.structs.replace(settings, console_token=token)
+
+
 def run(settings: Settings, host: str = "127.0.0.1", port: int | None = None) -> None:
     """Serve the page until the process is asked to end.
 
@@ -207,6 +187,7 @@ def run(settings: Settings, host: str = "127.0.0.1", port: int | None = None) ->
         The port is taken, or no broker answers.
     """
     with listen(host, settings.console_port if port is None else port) as listener:
+        settings = _with_token(settings, host)
         bus.ensure_topics(settings)
         with closing(bus.producer(settings)) as client:
             reporter = bus.StatusReporter(settings, "console", client)

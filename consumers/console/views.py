@@ -10,23 +10,26 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from consumers.console.flowing import Flow
 from consumers.console.health import HealthRow, HealthView, Mode
+from consumers.console.kept import Kept
 from consumers.console.market import Bar, MarketView, SymbolRow
 from consumers.console.news import HeadlineRow, NewsView
 from streams import codec
 from streams.bus import Record
 from streams.clock import SECOND_US
 from streams.errors import BadMessage
-from streams.messages import DeadLetter, Event, Features, Forecast, Headline, Score, Sentiment
+from streams.messages import DeadLetter, Event, Features, Forecast, Headline, ModelAnnouncement, Score, Sentiment
 
-TOPICS = ("features", "forecasts", "scores", "sentiment", "headlines", "events", "dead_letters")
+TOPICS = ("features", "forecasts", "scores", "sentiment", "headlines", "events", "dead_letters", "models")
 MAX_SYMBOLS_PER_UPDATE = 200
 
 
 class Page(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a browser gets: everything in a snapshot, what changed in an update.
 
-    `clock_ts_us` is the event time of the stream, `now_us` the server's wall clock. `health` is None where it is not due.
+    `clock_ts_us` is the event time of the stream, `now_us` the server's wall clock. `health` and `flow` are None where they
+    are not due.
     """
 
     now_us: int
@@ -37,6 +40,7 @@ class Page(msgspec.Struct, frozen=True, omit_defaults=True):
     symbols: list[SymbolRow] = []
     headlines: list[HeadlineRow] = []
     health: HealthRow | None = None
+    flow: Flow | None = None
 
 
 class Views:
@@ -45,8 +49,9 @@ class Views:
     def __init__(self) -> None:
         self.caught_up = False
         self.malformed = 0
-        self._market = MarketView()
-        self._news = NewsView()
+        self.market = MarketView()
+        self.news = NewsView()
+        self.kept = Kept()
         self._health = HealthView()
         self._clock_ts_us = 0
         self._clock_at_ms = 0
@@ -55,10 +60,11 @@ class Views:
             "features": self._features,
             "forecasts": self._forecast,
             "scores": self._score,
-            "sentiment": lambda record: self._news.add_sentiment(codec.decode(Sentiment, record.value)),
-            "headlines": lambda record: self._news.add_headline(codec.decode(Headline, record.value)),
-            "events": lambda record: self._health.add_event(codec.decode(Event, record.value)),
-            "dead_letters": lambda record: self._health.add_letter(codec.decode(DeadLetter, record.value)),
+            "sentiment": lambda record: self.news.add_sentiment(codec.decode(Sentiment, record.value)),
+            "headlines": lambda record: self.news.add_headline(codec.decode(Headline, record.value)),
+            "events": self._event,
+            "dead_letters": self._letter,
+            "models": lambda record: self.kept.add_announcement(codec.decode(ModelAnnouncement, record.value)),
         }
 
     def apply(self, records: Sequence[Record]) -> None:
@@ -75,38 +81,52 @@ class Views:
             self._clock_at_ms, self._clock_ts_us = record.timestamp_ms, row.last_event_ts_us
         self._health.tick_to_feature.add(record)
         self._health.tick_rate.add(row, record.timestamp_ms * 1_000)
-        if view := self._market.touch(row.symbol):
+        self.kept.add_features(row)
+        if view := self.market.touch(row.symbol):
             view.add_features(row)
 
     def _forecast(self, record: Record) -> None:
         forecast = codec.decode(Forecast, record.value)
         self._health.tick_to_forecast.add(record)
-        if view := self._market.touch(forecast.symbol):
+        if not forecast.provisional:
+            self.kept.forecasts.put(forecast)
+        if view := self.market.touch(forecast.symbol):
             view.add_forecast(forecast)
 
     def _score(self, record: Record) -> None:
         score = codec.decode(Score, record.value)
-        if view := self._market.touch(score.symbol):
+        self.kept.scores.put(score)
+        if view := self.market.touch(score.symbol):
             view.add_score(score)
+
+    def _event(self, record: Record) -> None:
+        event = codec.decode(Event, record.value)
+        self._health.add_event(event)
+        self.kept.add_event(event)
+
+    def _letter(self, record: Record) -> None:
+        letter = codec.decode(DeadLetter, record.value)
+        self._health.add_letter(letter, record.offset)
+        self.kept.add_letter(letter, record.offset)
 
     def bars(self, symbol: str) -> list[Bar] | None:
         """Return the bars of `symbol`, oldest first, or None where it is unknown."""
-        return self._market.bars(symbol)
+        return self.market.bars(symbol)
 
     def health(self, now_us: int) -> HealthRow:
         """Return how the machinery is at `now_us`, wall clock."""
-        return self._health.snapshot(now_us, self.malformed, self._market.left_out)
+        return self._health.snapshot(now_us, self.malformed, self.market.left_out)
 
     def snapshot(self, now_us: int) -> Page:
         """Return everything but the bars."""
-        return self._page(now_us, self._market.snapshot(), self._news.snapshot(), self.health(now_us))
+        return self._page(now_us, self.market.snapshot(), self.news.snapshot(), self.health(now_us))
 
     def changes(self, now_us: int) -> Page | None:
         """Return what changed since the last call, health once a second; None where there is nothing to say."""
         due = now_us - self._health_at_us >= SECOND_US
         if due:
             self._health_at_us = now_us
-        symbols, headlines = self._market.changes(MAX_SYMBOLS_PER_UPDATE), self._news.changes()
+        symbols, headlines = self.market.changes(MAX_SYMBOLS_PER_UPDATE), self.news.changes()
         if not (due or symbols or headlines):
             return None
         return self._page(now_us, symbols, headlines, self.health(now_us) if due else None)

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import msgspec
 from rich.console import Console
@@ -184,7 +183,7 @@ def start_broker(settings: Settings) -> tuple[Settings, Process]:
     if process.broken:
         raise EnvironmentFault(process.last_line())
     named = msgspec.structs.replace(settings, broker=f"127.0.0.1:{port}")
-    _address_file(settings).write_text(f"{named.broker} {named.topic_prefix}")
+    bus.address_file(settings).write_text(f"{named.broker} {named.topic_prefix}")
     return named, process
 
 
@@ -199,25 +198,4 @@ def with_broker(settings: Settings) -> Iterator[Settings]:
         yield named
     finally:
         process.stop()
-        _address_file(settings).unlink(missing_ok=True)
-
-
-def find_broker(settings: Settings) -> Settings:
-    """Return `settings` with the broker that is set, or else the one that `tickcast up` runs from the same home.
-
-    Raises
-    ------
-    EnvironmentFault
-        There is neither.
-    """
-    if settings.broker:
-        return settings
-    file = _address_file(settings)
-    address, _, prefix = file.read_text().partition(" ") if file.exists() else ("", "", "")
-    if not address or not answers(int(address.rpartition(":")[2])):
-        raise EnvironmentFault("no broker runs here; start one with `tickcast up`, or set TICKCAST_BROKER=host:port")
-    return msgspec.structs.replace(settings, broker=address, topic_prefix=settings.topic_prefix or prefix)
-
-
-def _address_file(settings: Settings) -> Path:
-    return settings.home / "broker-address"
+        bus.address_file(settings).unlink(missing_ok=True)

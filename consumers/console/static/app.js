@@ -1,16 +1,39 @@
-// Entry of the page: joins the store to its views.
+// Entry of the page: joins the store to the tabs. Only the tab that is shown is drawn.
 
 import { byId, say } from "./dom.js";
-import { renderHealth, renderLink } from "./health.js";
-import { MarketView } from "./market.js";
+import { renderFrame, renderLink } from "./frame.js";
+import { Horizon, MarketView } from "./market.js";
+import { ModelsView } from "./models.js";
+import { PipelineView } from "./pipeline.js";
+import { renderReplay } from "./replay.js";
+import { SkillView } from "./skill.js";
 import { connect, Store } from "./stream.js";
+import { Search, Tabs } from "./tabs.js";
 
 const THEMES = ["auto", "light", "dark"];
 
 const store = new Store();
-const market = new MarketView(store);
-store.subscribe((state) => market.render(state));
-store.subscribe(renderHealth);
+const tabs = new Tabs(() => store.changed());
+const horizon = new Horizon(() => store.changed());
+const market = new MarketView(store, horizon);
+const search = new Search(tabs, (symbol) => market.choose(symbol));
+const [skill, pipeline, models] = [new SkillView(horizon), new PipelineView(), new ModelsView()];
+/** @type {Record<string, (state: import("./stream.js").State) => void>} */
+const VIEWS = {
+  market: (state) => market.render(state),
+  skill: () => skill.render(),
+  pipeline: (state) => pipeline.render(state),
+  models: () => models.render(),
+  replay: renderReplay,
+  outlook: () => undefined,
+};
+
+store.subscribe((state) => {
+  renderFrame(state);
+  horizon.offer(state);
+  search.offer([...state.symbols.keys()].sort());
+  VIEWS[tabs.shown](state);
+});
 
 /** @param {string} theme */
 function wear(theme) {
@@ -25,7 +48,9 @@ byId("theme").addEventListener("click", () => {
   localStorage.setItem("theme", next);
   wear(next);
 });
-byId("letters-link").addEventListener("click", () => byId("letters").setAttribute("open", ""));
+for (const link of document.querySelectorAll("[data-goal]")) {
+  link.addEventListener("click", () => requestAnimationFrame(() => byId(link.getAttribute("data-goal") ?? "").scrollIntoView()));
+}
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => market.chart.repaint());
 setInterval(() => renderLink(store.state), 1000);
 

@@ -7,6 +7,7 @@ import { colour } from "./dom.js";
 /** @typedef {import("./stream.js").Forecast} Forecast */
 
 const MINUTE_US = 60_000_000;
+const SENTIMENT_HEIGHT = 64;
 const INTERVALS = [["0.025", "0.975", 0.16], ["0.1", "0.9", 0.2], ["0.25", "0.75", 0.28]];
 
 /** A price known at the end of a minute is drawn on that minute's bar, which is stamped at its start. @param {number} end_ts_us */
@@ -99,9 +100,27 @@ export class PriceChart {
     this.candles = this.chart.addSeries(CandlestickSeries, { borderVisible: false, priceLineStyle: 1 });
     // Holds the minutes to come, so that the time axis has a place for the fan.
     this.future = this.chart.addSeries(LineSeries, { lastValueVisible: false, priceLineVisible: false });
+    [this.ma7, this.ma21] = [1, 1].map((lineWidth) => this.chart.addSeries(LineSeries, { lineWidth, lastValueVisible: false, priceLineVisible: false, crosshairMarkerVisible: false }));
     this.fan = new Fan();
     this.candles.attachPrimitive(this.fan);
+    // Sentiment has a pane of its own, under the same time axis: a stick for each minute with headlines.
+    this.sentiment = this.chart.addSeries(HistogramSeries, { base: 0, lastValueVisible: false, priceLineVisible: false, priceFormat: { type: "price", precision: 1, minMove: 0.1 }, autoscaleInfoProvider: () => ({ priceRange: { minValue: -1, maxValue: 1 } }) }, 1);
+    this.chart.panes()[1].setHeight(SENTIMENT_HEIGHT);
     this.repaint();
+  }
+
+  /** @param {(minute_ts_us: number | null) => void} hover called with the minute under the pointer, null where it leaves @param {(minute_ts_us: number) => void} click */
+  listen(hover, click) {
+    const minute = (/** @type {any} */ event) => (event.time === undefined ? null : event.time * 1e6);
+    this.chart.subscribeCrosshairMove((/** @type {any} */ event) => hover(minute(event)));
+    this.chart.subscribeClick((/** @type {any} */ event) => event.time !== undefined && click(event.time * 1e6));
+  }
+
+  /** @param {Map<number, number>} scores mean score of the headlines of each minute, by its start in microseconds */
+  showSentiment(scores) {
+    const [up, down, quiet] = ["--up", "--down", "--walk"].map(colour);
+    const sticks = [...scores].sort(([a], [b]) => a - b).map(([minute_ts_us, value]) => ({ time: minute_ts_us / 1e6, value, color: Math.abs(value) < 0.05 ? quiet : value > 0 ? up : down }));
+    this.sentiment.setData(sticks);
   }
 
   /** Take the colours of the present theme. */
@@ -110,6 +129,9 @@ export class PriceChart {
     this.chart.applyOptions({ layout: { background: { color: colour("--background") }, textColor: text }, grid: { vertLines: { color: line }, horzLines: { color: line } } });
     this.candles.applyOptions({ upColor: up, downColor: down, wickUpColor: up, wickDownColor: down });
     this.volume.applyOptions({ color: line });
+    this.ma7.applyOptions({ color: colour("--ma7") });
+    this.ma21.applyOptions({ color: colour("--ma21") });
+    this.chart.applyOptions({ layout: { panes: { separatorColor: line, enableResize: false } } });
     this.fan.colours = { fan: colour("--forecast"), walk: colour("--walk") };
   }
 
@@ -117,6 +139,8 @@ export class PriceChart {
   show(shown, bars, forecasts) {
     this.candles.setData(bars.map(({ minute_ts_us, open, high, low, close }) => ({ time: minute_ts_us / 1e6, open, high, low, close })));
     this.volume.setData(bars.map(({ minute_ts_us, volume }) => ({ time: minute_ts_us / 1e6, value: volume })));
+    this.ma7.setData(bars.map(({ minute_ts_us, ma7 }) => ({ time: minute_ts_us / 1e6, value: ma7 })));
+    this.ma21.setData(bars.map(({ minute_ts_us, ma21 }) => ({ time: minute_ts_us / 1e6, value: ma21 })));
     this.future.setData(this.minutesAhead(forecasts));
     this.fan.show(forecasts);
     const digits = bars.length && bars[bars.length - 1].close < 10 ? 4 : 2;

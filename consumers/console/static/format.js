@@ -28,19 +28,31 @@ export function score(score) {
   return `${Number(text) === 0 ? "" : score < 0 ? "−" : "+"}${text}`;
 }
 
-/** @param {number} ms @returns {string} */
-export function milliseconds(ms) {
-  return ms < 10 ? ms.toFixed(1) : ms < 10_000 ? Math.round(ms).toString() : `${Math.round(ms / 1000).toLocaleString("en-US")}k`;
+/** @param {number} value @returns {string} */
+function short(value) {
+  return value < 10 ? value.toFixed(1) : Math.round(value).toLocaleString("en-US");
 }
 
-/** @param {{p50_ms: number, p99_ms: number} | null | undefined} latency @returns {string} */
+/** @param {{p50_ms: number, p99_ms: number} | null | undefined} latency @returns {string} both in the unit that suits the larger one */
 export function latency(latency) {
-  return latency ? `${milliseconds(latency.p50_ms)} / ${milliseconds(latency.p99_ms)} ms` : MISSING;
+  if (!latency) return MISSING;
+  const [scale, unit] = latency.p99_ms < 10_000 ? [1, "ms"] : [1000, "s"];
+  return `${short(latency.p50_ms / scale)} / ${short(latency.p99_ms / scale)} ${unit}`;
 }
 
 /** @param {number} count @returns {string} */
 export function count(count) {
   return count.toLocaleString("en-US");
+}
+
+/** @param {number} per_s @returns {string} */
+export function rate(per_s) {
+  return per_s >= 1000 ? Math.round(per_s).toLocaleString("en-US") : per_s.toFixed(1);
+}
+
+/** @param {number | null | undefined} p @returns {string} a p-value */
+export function probability(p) {
+  return p === null || p === undefined ? MISSING : p < 0.001 ? "< 0.001" : p.toFixed(3);
 }
 
 /** @param {number} ts_us @returns {string} date and time, UTC */
@@ -56,5 +68,5 @@ export function hourMinute(ts_us) {
 /** @param {number} duration_us @returns {string} */
 export function age(duration_us) {
   const s = Math.max(0, Math.round(duration_us / 1e6));
-  return s < 2 ? "now" : s < 120 ? `${s} s ago` : s < 7200 ? `${Math.round(s / 60)} min ago` : `${Math.round(s / 3600)} h ago`;
+  return s < 2 ? "now" : s < 120 ? `${s} s ago` : s < 7200 ? `${Math.round(s / 60)} min ago` : s < 172_800 ? `${Math.round(s / 3600)} h ago` : `${Math.round(s / 86_400).toLocaleString("en-US")} d ago`;
 }

@@ -29,13 +29,48 @@ function leading(symbol) {
 /** @param {Forecast | undefined} forecast @returns {number | undefined} */
 const expectedMove = (forecast) => forecast && forecast.mean / forecast.last_price - 1;
 
+/** The horizon that is chosen, on every tab the same, and the buttons that choose it. */
+export class Horizon {
+  /** @param {() => void} changed */
+  constructor(changed) {
+    this.changed = changed;
+    this.chosen = 5;
+  }
+
+  /** @param {State} state whose forecasts say which horizons there are */
+  offer(state) {
+    const seen = new Set([...state.symbols.values()].flatMap((symbol) => [...symbol.forecasts.values()].map((forecast) => forecast.horizon_min)));
+    const horizons = (seen.size ? [...seen] : [1, 5, 15]).sort((a, b) => a - b);
+    if (!horizons.includes(this.chosen)) this.chosen = horizons[horizons.length - 1];
+    for (const group of document.querySelectorAll(".horizon-buttons")) this.draw(group, horizons);
+  }
+
+  /** @param {Element} group @param {number[]} horizons */
+  draw(group, horizons) {
+    const wanted = horizons.map((horizon) => `${horizon} min`);
+    if (wanted.join() !== [...group.children].map((button) => button.textContent).join()) group.replaceChildren(...horizons.map((horizon) => this.button(horizon)));
+    for (const button of group.children) button.setAttribute("aria-pressed", String(button.textContent === `${this.chosen} min`));
+  }
+
+  /** @param {number} horizon */
+  button(horizon) {
+    const button = make("button", { text: `${horizon} min` });
+    button.setAttribute("type", "button");
+    button.addEventListener("click", () => {
+      this.chosen = horizon;
+      this.changed();
+    });
+    return button;
+  }
+}
+
 /** Symbols, chart, verdict and headlines of the symbol and horizon chosen. */
 export class MarketView {
-  /** @param {import("./stream.js").Store} store */
-  constructor(store) {
+  /** @param {import("./stream.js").Store} store @param {Horizon} horizon */
+  constructor(store, horizon) {
     this.store = store;
     this.symbol = "";
-    this.horizon = 5;
+    this.horizons = horizon;
     this.chart = new PriceChart(byId("chart"));
     /** @type {Map<string, HTMLElement>} */
     this.rows = new Map();
@@ -44,6 +79,57 @@ export class MarketView {
     this.picker.addEventListener("change", () => this.choose(this.picker.value));
     this.body.addEventListener("keydown", (event) => this.move(event));
     this.shownNews = "";
+    this.sort = { by: "symbol", down: false };
+    this.pinned = 0; // the minute whose headlines are marked
+    for (const button of byId("symbols").querySelectorAll("[data-sort]")) button.addEventListener("click", () => this.sortBy(/** @type {HTMLElement} */ (button)));
+    this.chart.listen((minute) => this.hover(minute), (minute) => this.pin(minute));
+  }
+
+  /** @param {HTMLElement} button */
+  sortBy(button) {
+    const by = button.dataset.sort ?? "symbol";
+    this.sort = { by, down: this.sort.by === by ? !this.sort.down : by !== "symbol" };
+    for (const other of byId("symbols").querySelectorAll("th")) other.removeAttribute("aria-sort");
+    button.parentElement?.setAttribute("aria-sort", this.sort.down ? "descending" : "ascending");
+    this.store.changed();
+  }
+
+  /** @param {State} state @returns {string[]} the symbols in the order that is chosen; what has no figure goes last */
+  ordered(state) {
+    const names = [...state.symbols.keys()].sort();
+    const { by, down } = this.sort;
+    if (by === "symbol") return down ? names.reverse() : names;
+    const value = (/** @type {string} */ name) => {
+      const symbol = /** @type {SymbolState} */ (state.symbols.get(name));
+      const found = by === "price" ? symbol.price : by === "change" ? symbol.change : expectedMove(leading(symbol).find((forecast) => forecast.horizon_min === this.horizon));
+      return found ?? (down ? -Infinity : Infinity);
+    };
+    const values = new Map(names.map((name) => [name, value(name)]));
+    return names.sort((a, b) => (down ? -1 : 1) * (/** @type {number} */ (values.get(a)) - /** @type {number} */ (values.get(b)) || 0));
+  }
+
+  /** Show the headlines of the minute under the pointer where the summary is. @param {number | null} minute_ts_us */
+  hover(minute_ts_us) {
+    const told = minute_ts_us === null ? [] : this.own(this.store.state).filter((headline) => minuteOf(headline) === minute_ts_us);
+    byId("chart-news").hidden = !told.length;
+    say(byId("chart-news"), told.map((headline) => `${scored(headline, this.symbol)} ${headline.text}`).join(" · "));
+  }
+
+  /** Mark the headlines of a minute in the list, and show them. @param {number} minute_ts_us */
+  pin(minute_ts_us) {
+    this.pinned = this.pinned === minute_ts_us ? 0 : minute_ts_us;
+    this.shownNews = "";
+    this.renderNews(this.store.state);
+    byId("news").querySelector(".pinned")?.scrollIntoView({ block: "nearest" });
+  }
+
+  /** @param {State} state @returns {import("./stream.js").Headline[]} the headlines of the chosen symbol */
+  own(state) {
+    return [...state.headlines.values()].filter((headline) => headline.symbols.includes(this.symbol));
+  }
+
+  get horizon() {
+    return this.horizons.chosen;
   }
 
   /** @param {string} symbol */
@@ -68,7 +154,6 @@ export class MarketView {
     if (!state.symbols.has(this.symbol)) this.symbol = [...state.symbols.keys()].sort()[0] ?? "";
     const symbol = state.symbols.get(this.symbol);
     this.renderSymbols(state);
-    this.renderHorizons(state);
     byId("symbols-empty").hidden = state.symbols.size > 0;
     byId("symbols-note").hidden = state.symbols.size === 0;
     byId("chart-empty").hidden = Boolean(symbol?.bars.size);
@@ -79,7 +164,7 @@ export class MarketView {
 
   /** @param {State} state */
   renderSymbols(state) {
-    const names = [...state.symbols.keys()].sort();
+    const names = this.ordered(state);
     if (names.join("\n") !== [...this.rows.keys()].join("\n")) this.layOut(names);
     for (const name of names) this.renderRow(/** @type {SymbolState} */ (state.symbols.get(name)));
     this.picker.value = this.symbol;
@@ -88,9 +173,11 @@ export class MarketView {
 
   /** @param {string[]} names */
   layOut(names) {
-    this.rows = new Map(names.map((name) => [name, this.makeRow(name)]));
+    const focused = names.find((name) => this.rows.get(name) === document.activeElement);
+    this.rows = new Map(names.map((name) => [name, this.rows.get(name) ?? this.makeRow(name)]));
     this.body.replaceChildren(...this.rows.values());
-    this.picker.replaceChildren(...names.map((name) => make("option", { text: name })));
+    if (focused) this.rows.get(focused)?.focus();
+    this.picker.replaceChildren(...[...names].sort().map((name) => make("option", { text: name })));
   }
 
   /** @param {string} name */
@@ -114,33 +201,11 @@ export class MarketView {
     say(last, format.price(symbol.price));
     say(change, format.signedPercent(symbol.change), `number ${format.direction(symbol.change)}`);
     row.querySelector("polyline")?.setAttribute("points", sparkPoints(symbol.spark));
-    const move = expectedMove(leading(symbol).find((forecast) => forecast.horizon_min === this.horizon));
+    const forecast = leading(symbol).find((candidate) => candidate.horizon_min === this.horizon);
+    const move = expectedMove(forecast);
     const arrow = { up: "↗", down: "↘", "": "→" }[format.direction(move)];
-    say(expected, move === undefined ? "–" : `${arrow} ${format.signedPercent(move, 3)}`);
-  }
-
-  /** @param {State} state */
-  renderHorizons(state) {
-    const seen = new Set([...state.symbols.values()].flatMap((symbol) => [...symbol.forecasts.values()].map((forecast) => forecast.horizon_min)));
-    const horizons = (seen.size ? [...seen] : [1, 5, 15]).sort((a, b) => a - b);
-    if (!horizons.includes(this.horizon)) this.horizon = horizons[horizons.length - 1];
-    const group = byId("horizons");
-    const wanted = horizons.map((horizon) => `${horizon} min`);
-    if (wanted.join() !== [...group.children].map((button) => button.textContent).join()) {
-      group.replaceChildren(...horizons.map((horizon) => this.makeHorizon(horizon)));
-    }
-    for (const button of group.children) button.setAttribute("aria-pressed", String(button.textContent === `${this.horizon} min`));
-  }
-
-  /** @param {number} horizon */
-  makeHorizon(horizon) {
-    const button = make("button", { text: `${horizon} min` });
-    button.setAttribute("type", "button");
-    button.addEventListener("click", () => {
-      this.horizon = horizon;
-      this.store.changed();
-    });
-    return button;
+    const proven = [...symbol.skills.values()].some((skill) => skill.model_id === forecast?.model_id && skill.horizon_min === this.horizon && skill.verdict === "edge");
+    say(expected, move === undefined ? "–" : `${arrow} ${format.signedPercent(move, 3)}`, `number expected ${proven ? format.direction(move) : ""}`);
   }
 
   /** @param {SymbolState} symbol */
@@ -172,15 +237,16 @@ export class MarketView {
 
   /** @param {State} state */
   renderNews(state) {
-    const own = [...state.headlines.values()].filter((headline) => headline.symbols.includes(this.symbol));
+    const own = this.own(state);
     const shown = (own.length ? own : [...state.headlines.values()]).sort((a, b) => b.event_ts_us - a.event_ts_us).slice(0, 50);
     say(byId("news-scope"), own.length ? `· ${this.symbol}` : shown.length ? "· all symbols" : "");
     byId("news-empty").hidden = shown.length > 0;
     say(byId("news-empty"), "No headline yet. Headlines come from the source; --headlines names another one.");
-    const shape = shown.map((headline) => `${headline.id} ${headline.scores.length}`).join("\n") + this.symbol;
+    const shape = shown.map((headline) => `${headline.id} ${headline.scores.length}`).join("\n") + this.symbol + this.pinned;
     if (shape === this.shownNews) return;
     this.shownNews = shape;
     byId("news").replaceChildren(...shown.map((headline) => this.headline(headline)));
+    this.chart.showSentiment(sticks(own, this.symbol));
   }
 
   /** @param {import("./stream.js").Headline} headline */
@@ -189,8 +255,28 @@ export class MarketView {
     const probabilities = score && `positive ${score.p_positive.toFixed(2)}, neutral ${score.p_neutral.toFixed(2)}, negative ${score.p_negative.toFixed(2)}, by ${score.model_id}`;
     const mark = make("span", { class: `score ${score && Math.abs(score.score) >= 0.05 ? format.direction(score.score) : "muted"}`, text: score ? format.score(score.score) : "···", title: probabilities ?? "not scored yet" });
     const about = make("span", { class: "about", text: `${format.dateTime(headline.event_ts_us)} · ${headline.symbols.join(", ")} · ${headline.source}` });
-    return make("li", {}, mark, linked(headline), about);
+    return make("li", { class: minuteOf(headline) === this.pinned ? "pinned" : "" }, mark, linked(headline), about);
   }
+}
+
+/** @param {import("./stream.js").Headline} headline @returns {number} the start of its minute */
+const minuteOf = (headline) => headline.event_ts_us - (headline.event_ts_us % 60_000_000);
+
+/** @param {import("./stream.js").Headline} headline @param {string} symbol @returns {string} */
+function scored(headline, symbol) {
+  const found = headline.scores.find((candidate) => candidate.symbol === symbol);
+  return found ? format.score(found.score) : "···";
+}
+
+/** @param {import("./stream.js").Headline[]} headlines @param {string} symbol @returns {Map<number, number>} minute to the mean score of its headlines */
+function sticks(headlines, symbol) {
+  /** @type {Map<number, number[]>} */
+  const scores = new Map();
+  for (const headline of headlines) {
+    const found = headline.scores.find((candidate) => candidate.symbol === symbol);
+    if (found) scores.set(minuteOf(headline), [...(scores.get(minuteOf(headline)) ?? []), found.score]);
+  }
+  return new Map([...scores].map(([minute, values]) => [minute, values.reduce((sum, value) => sum + value, 0) / values.length]));
 }
 
 /** Only web addresses become links: a headline may come from anywhere. @param {import("./stream.js").Headline} headline */

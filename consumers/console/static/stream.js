@@ -1,18 +1,18 @@
 // The event source and the store. The server sends one `snapshot`, then `update`s with what changed; both have the same shape.
 
-/** @typedef {{minute_ts_us: number, open: number, high: number, low: number, close: number, volume: number, revision: number, final: boolean}} Bar */
+/** @typedef {{minute_ts_us: number, open: number, high: number, low: number, close: number, volume: number, revision: number, final: boolean, ma7: number, ma21: number}} Bar */
 /** @typedef {{symbol: string, as_of_ts_us: number, horizon_min: number, target_ts_us: number, last_price: number, mean: number, quantiles: Record<string, number>, prob_up: number, model_id: string, role: string, provisional: boolean}} Forecast */
 /** @typedef {{horizon_min: number, model_id: string, role: string, rolling_skill: number | null, rolling_n: number, dm_p_value: number | null, verdict: string, covered: Record<string, [number, number]>}} Skill */
 /** @typedef {{symbol: string, price: number | null, price_ts_us: number, change: number | null, spark: number[], bars: Map<number, Bar>, forecasts: Map<string, Forecast>, skills: Map<string, Skill>, historyAsked: boolean, historyComplete: boolean}} SymbolState */
 /** @typedef {{id: string, event_ts_us: number, text: string, source: string, url: string, symbols: string[], scores: {symbol: string, score: number, p_positive: number, p_negative: number, p_neutral: number, model_id: string}[]}} Headline */
-/** @typedef {{connected: boolean, received_ms: number, now_us: number, caught_up: boolean, clock_ts_us: number, mode: string, source: string, symbols: Map<string, SymbolState>, headlines: Map<string, Headline>, health: any}} State */
+/** @typedef {{connected: boolean, received_ms: number, now_us: number, caught_up: boolean, clock_ts_us: number, mode: string, source: string, symbols: Map<string, SymbolState>, headlines: Map<string, Headline>, health: any, flow: any}} State */
 
 const MAX_HEADLINES = 200;
 const MAX_BARS = 400;
 
 /** @returns {State} */
 function empty() {
-  return { connected: false, received_ms: 0, now_us: 0, caught_up: false, clock_ts_us: 0, mode: "", source: "", symbols: new Map(), headlines: new Map(), health: null };
+  return { connected: false, received_ms: 0, now_us: 0, caught_up: false, clock_ts_us: 0, mode: "", source: "", symbols: new Map(), headlines: new Map(), health: null, flow: null };
 }
 
 /** @param {string} symbol @returns {SymbolState} */
@@ -46,7 +46,7 @@ export class Store {
   /** @param {any} page @param {boolean} isSnapshot */
   apply(page, isSnapshot) {
     if (isSnapshot) this.state = empty();
-    const { symbols = [], headlines = [], health, ...rest } = page;
+    const { symbols = [], headlines = [], health, flow, ...rest } = page;
     Object.assign(this.state, { clock_ts_us: 0, mode: "", source: "" }, rest, { connected: true, received_ms: performance.now() });
     for (const row of symbols) this.applySymbol(row);
     for (const headline of headlines) this.state.headlines.set(headline.id, headline);
@@ -55,6 +55,7 @@ export class Store {
       this.state.headlines.delete(id);
     }
     if (health) this.state.health = health;
+    if (flow) this.state.flow = flow;
     this.changed();
   }
 

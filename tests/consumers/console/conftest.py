@@ -21,10 +21,10 @@ Produce = Callable[..., None]
 
 
 @contextmanager
-def serving(config: Settings) -> Iterator[str]:
-    """Serve the page on a free port; yield its address."""
+def serving(config: Settings, name: str = HOST) -> Iterator[str]:
+    """Serve the page on a free port of loopback, as if under `name`; yield its address."""
     with listen(HOST, 0) as listener, closing(bus.producer(config)) as client:
-        server = ConsoleServer(config, HOST, bus.StatusReporter(config, "console", client))
+        server = ConsoleServer(config, name, bus.StatusReporter(config, "console", client))
         thread = threading.Thread(target=server.serve_topics, args=(listener,))
         thread.start()
         try:

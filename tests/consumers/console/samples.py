@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from statistics import fmean
 
 from streams import bus
 from streams.bus import Outgoing, Record
@@ -33,8 +34,8 @@ def bar(
         close=closing,
         volume=1_000.0 + 200 * (minute % 7),
         n_ticks=n_ticks,
-        ma7=closing,
-        ma21=closing,
+        ma7=fmean(walk(minute - back) for back in range(7)),
+        ma21=fmean(walk(minute - back) for back in range(21)),
         bars7=7,
         bars21=21,
         last_event_ts_us=START_US + minute * MINUTE_US + 59_000_000,

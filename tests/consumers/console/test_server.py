@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -86,6 +87,32 @@ def test_a_browser_that_comes_back_gets_what_it_missed_and_no_snapshot(console: 
             assert set(kinds) == {"update"}
 
 
+def test_fifty_browsers_get_the_same_frames_and_one_that_leaves_is_forgotten(console: Console, produce: Produce) -> None:
+    async def read(client: httpx.AsyncClient) -> list[str]:
+        seen = []
+        async with client.stream("GET", "/v1/stream") as response:
+            async for line in response.aiter_lines():
+                if line.startswith("id: "):
+                    seen.append(line)
+                if '"close":777.0' in line:
+                    return seen
+        raise AssertionError("the stream ended")
+
+    async def all_of_them(address: str) -> list[list[str]]:
+        limits = httpx.Limits(max_connections=None)
+        async with httpx.AsyncClient(base_url=address, limits=limits, timeout=30) as client:
+            readers = [asyncio.create_task(read(client)) for _ in range(50)]
+            while (await client.get("/v1/health")).json()["browsers"] < 50:
+                await asyncio.sleep(0.05)
+            await asyncio.to_thread(produce, bar(1, 777.0))
+            return await asyncio.gather(*readers)
+
+    with console() as address:
+        seen = asyncio.run(all_of_them(address))
+        assert len({lines[-1] for lines in seen}) == 1
+        eventually(lambda: httpx.get(f"{address}/v1/health").json()["browsers"] == 0)
+
+
 def test_an_id_of_another_start_gets_a_snapshot(console: Console) -> None:
     with console() as address:
         for strange in ("1-1", "nonsense", "-", "9" * 30):
@@ -110,7 +137,7 @@ def test_probes_headers_and_refusals(console: Console) -> None:
         assert httpx.get(f"{address}/v1/bars", params={"symbol": "NOPE"}).status_code == 404
         assert httpx.get(f"{address}/v1/bars", params={"symbol": "x" * 33}).status_code == 422
         assert httpx.get(address, headers={"Host": "elsewhere.example"}).status_code == 400
-        assert httpx.post(f"{address}/v1/snapshot").status_code == 405
+        assert httpx.post(f"{address}/v1/snapshot").status_code == 401
         assert httpx.get(f"{address}/../server.py").status_code == 404
 
 

@@ -1,0 +1,31 @@
+// Data that is asked for, not pushed: every few seconds, and only while somebody looks.
+
+const EVERY_MS = 5_000;
+
+/** Asks for one address while its tab is shown. */
+export class Polling {
+  /** @param {() => string} address @param {(content: any) => void} take called with each answer */
+  constructor(address, take) {
+    this.address = address;
+    this.take = take;
+    this.asked_ms = -Infinity;
+    this.asked = "";
+  }
+
+  /** Ask again where it is time; called with every frame that the tab is shown. */
+  look() {
+    const address = this.address();
+    const now_ms = performance.now();
+    if (address === this.asked && now_ms - this.asked_ms < EVERY_MS) return;
+    this.asked = address;
+    this.asked_ms = now_ms;
+    this.ask(address);
+  }
+
+  /** @param {string} address */
+  async ask(address) {
+    const response = await fetch(address).catch(() => null);
+    if (!response?.ok || address !== this.asked) return; // the frame says that the connection is lost
+    this.take(await response.json());
+  }
+}
