@@ -35,7 +35,7 @@ class Change:
     turn_min: int
     total_min: int
     trades_per_min: float = 5.0
-    news_effect: float = 4.0
+    news_effect: float = 6.0
     wilder: float = 3.0
     seed: int = 1
     symbols: tuple[str, ...] = Settings().symbol_list

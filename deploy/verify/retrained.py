@@ -62,10 +62,10 @@ class Plan:
 
 
 FULL = Plan(
-    Change(turn_min=3_300, total_min=5_400),
+    Change(turn_min=3_200, total_min=4_800),
     known_min=3_000,
     speed=120.0,
-    retrain=("--every", "20m", "--on-drift", "--settle", "440s", "--newest", "800m", "--no-ablation"),
+    retrain=("--every", "20m", "--on-drift", "--settle", "400s", "--newest", "800m", "--no-ablation"),
 )
 
 
