@@ -5,9 +5,14 @@ from __future__ import annotations
 import asyncio
 import base64
 import logging
+import os
+import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -21,6 +26,7 @@ from hypothesis import strategies as st
 
 from consumers.console import guard, models, problems
 from consumers.console.kept import Kept, Place, Shelf
+from deploy.local.broker import free_port
 from models import registry
 from models.forecaster import recurrent_recipe
 from models.registry import Promotion
@@ -233,6 +239,28 @@ def test_beyond_loopback_everything_but_the_probes_asks_for_the_token(config: Se
             assert browser.get("/v1/symbols").status_code == 200
             assert browser.post("/v1/symbols").status_code == 401  # a cookie may read, not change
         assert httpx.post(f"{address}/v1/symbols", headers={"Authorization": "Bearer secret"}).status_code == 405
+
+
+def test_without_a_token_of_ones_own_one_is_made_and_told_in_the_log(config: Settings, tmp_path: Path) -> None:
+    address = f"http://127.0.0.2:{free_port()}"  # loopback, but not the one where reading is free
+    command = [sys.executable, "-m", "deploy", "console", "--host", "127.0.0.2", "--port", address.rpartition(":")[2]]
+    log = tmp_path / "log"
+    with log.open("wb") as told, subprocess.Popen(command, env=os.environ | config.environment(), stderr=told) as process:
+        try:
+            [token] = eventually(lambda: re.findall(r"/\?token=(\S+)", log.read_text()), 40)
+            eventually(lambda: _status(f"{address}/healthz") == 200, 40)
+            assert _status(address) == 401
+            with httpx.Client(follow_redirects=True) as browser:
+                assert browser.get(f"{address}/?token={token}").status_code == 200
+        finally:
+            process.terminate()
+
+
+def _status(address: str) -> int:
+    try:
+        return httpx.get(address).status_code
+    except httpx.TransportError:
+        return 0
 
 
 TEXTS = st.text(max_size=40) | st.sampled_from(["AAPL", "5", "-1", "0", "1340285700000000:x", "1:", "\x00", "é" * 33, "9" * 30])
