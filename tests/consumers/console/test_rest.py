@@ -56,9 +56,8 @@ def address(console: Console, produce: Produce, config: Settings) -> Iterator[st
     produce(
         *(score(minute) for minute in range(4)), headline(1), headline(2), sentiment(1), status("produce", detail="simulated")
     )
-    produce(
-        Event(kind="drift", role="score", wall_ts_us=1, detail="AAPL: residuals"), Event(kind="audit", role="x", wall_ts_us=2)
-    )
+    produce(Event(kind="drift", role="score", wall_ts_us=1, detail="AAPL: residuals"))
+    produce(*(Event(kind="audit", role=role, wall_ts_us=at) for role, at in [("stream", 2), ("stream", 3), ("score", 3)]))
     with bus.producing(config) as client:
         words = [bus.outgoing("models", "forecaster", ANNOUNCED), bus.outgoing("dead_letters", "ticks", LETTER)]
         bus.send_all(client, config, words)
@@ -150,7 +149,7 @@ def test_models_dead_letters_events_and_counts(address: str, config: Settings) -
     assert got(address, f"/v1/dead_letters/{letter['number']}") == letter
     assert [event["kind"] for event in got(address, "/v1/events", kind="drift")["items"]] == ["drift"]
     audit = got(address, "/v1/audit")
-    assert (audit["records"]["scores"], [event["kind"] for event in audit["events"]]) == (4, ["audit"])
+    assert (audit["records"]["scores"], [event["role"] for event in audit["balance"]]) == (4, ["stream", "score"])
 
 
 def test_metrics_are_prometheus_text(address: str) -> None:
