@@ -55,7 +55,7 @@ COMMIT_S = 1.0
 COMMIT_AGAIN_S = 5.0  # after one that failed: it waits for the broker while nothing is read
 LONGEST_PAUSE_MS = 2_000  # between two attempts to reach the broker
 REMEMBERED = 100_000  # ids of the newest messages: a stage that starts again repeats thousands at most
-LOOK_BACK = 1_000  # records of each partition before the first one, so that repeats of what came earlier are known too
+LOOK_BACK = 5_000  # records of each partition before the first one, so that repeats of what came earlier are known too
 
 M = TypeVar("M", bound=Message)
 Since = datetime | timedelta | Literal["beginning", "now"]
@@ -240,27 +240,33 @@ class Subscription(Generic[M]):
         if self._group:
             kept = {place: self._client.committed(place) for place in places}
             starts |= {place: offset for place, offset in kept.items() if offset is not None}
-        self._look_back(starts)
         self._next = starts
+        self._correct()
+        self._look_back()
         self._client.assign(places)
         self._seek()
 
-    def _look_back(self, starts: dict[TopicPartition, int]) -> None:
-        """Learn the ids of the messages before `starts`."""
-        oldest = self._client.beginning_offsets(list(starts))
-        before = {place: max(oldest[place], offset - LOOK_BACK) for place, offset in starts.items()}
-        for record in bus.read_between(self._client, self._settings, before, starts):
+    def _look_back(self) -> None:
+        """Learn the ids of the messages before the first one."""
+        oldest = self._client.beginning_offsets(list(self._next))
+        before = {place: max(oldest[place], offset - LOOK_BACK) for place, offset in self._next.items()}
+        for record in bus.read_between(self._client, self._settings, before, self._next):
             self._sieve.take(record)
 
     def _seek(self) -> None:
-        """Go to where each partition goes on, or to what is left of it."""
+        for place, offset in self._next.items():
+            self._client.seek(place, offset)
+
+    def _correct(self) -> None:
+        """Go on with what is left of a partition where its place is no more."""
         places = list(self._next)
         first, end = self._client.beginning_offsets(places), self._client.end_offsets(places)
         for place, at in self._next.items():
             if at < first[place]:
                 log.warning("%d records of %s are gone from the broker and missing here", first[place] - at, place)
-            self._next[place] = min(max(at, first[place]), end[place])
-            self._client.seek(place, self._next[place])
+            elif at > end[place]:  # what was read is no more: a repeat is better than a gap
+                log.warning("%s ends before the place kept for %r and is read from its beginning", place, self._group)
+            self._next[place] = at if first[place] <= at <= end[place] else first[place]
 
     def _buffered(self) -> M | None:
         """Return the next message of those already read; with that the one before is done."""
@@ -294,6 +300,7 @@ class Subscription(Generic[M]):
         try:
             batches = self._client.poll(timeout_ms=POLL_MS).values()
         except OffsetOutOfRangeError:
+            self._correct()
             self._seek()
             return
         self._records.extend(bus.as_record(self._settings, raw) for batch in batches for raw in batch)

@@ -456,6 +456,23 @@ def bench_forecast_call(
     out.print_json(data=figures)
 
 
+@bench_app.command("console")
+def bench_console(
+    browsers: Annotated[int, typer.Option(min=1, help="open pages")] = 50,
+    rate: Annotated[float, typer.Option(min=1, help="rows a second, of 10 symbols together")] = 100.0,
+    seconds: Annotated[float, typer.Option(min=2, help="how long to measure")] = 60.0,
+    report: Annotated[Path | None, typer.Option("--json", "--report", help="write the figures here")] = None,
+) -> None:
+    """Time rows from the broker to open pages, and see what that costs and whether the console grows."""
+    from deploy import bench_console as bench  # noqa: PLC0415 - the command line must answer --help at once
+
+    with out.status("starting a broker") as status:
+        figures = bench.run(configured(), browsers, rate, seconds, status.update)
+    _show(figures, bench.table, report)
+    if not figures["holds"]:
+        raise typer.Exit(1)
+
+
 @bench_app.command("sentiment")
 def bench_sentiment(
     data: Annotated[Path | None, typer.Option(help="CSV with a column title or text; default: our own, numbered")] = None,

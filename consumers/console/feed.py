@@ -10,6 +10,7 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
 from typing import NamedTuple, TypeVar
 
 import msgspec
@@ -23,8 +24,9 @@ from streams.bus import Record
 from streams.clock import wall_ts_us
 from streams.settings import Settings
 
-FRAME_S = 0.2  # five updates a second: more cannot be read
-FRAMES_KEPT = 150  # half a minute of frames: a browser that reconnects within it loses nothing
+FRAME_S = 0.1  # a tenth of a second is what a tick may take to the page
+QUIET_S = 0.5  # after so long without records, look whether health is due
+FRAMES_KEPT = 300  # half a minute of frames: a browser that reconnects within it loses nothing
 BACKLOG = 100_000  # records of each partition that a restart reads again: seconds of reading, more bars than are shown
 
 T = TypeVar("T")
@@ -56,6 +58,8 @@ class Feed:
         # set when the next frame is there, and then replaced: unlike a condition, it has no lock that a browser which
         # leaves while it waits could keep
         self._news = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._arrived = asyncio.Event()
 
     @property
     def stopped(self) -> bool:
@@ -70,12 +74,21 @@ class Feed:
     def stop(self) -> None:
         """Make the reading thread end, and the streams with their next frame."""
         self._stopped.set()
+        self._wake()
 
     def apply(self, records: Sequence[Record], caught_up: bool) -> None:
         """Take `records`."""
         with self._lock:
             self._views.apply(records)
             self._views.caught_up = caught_up
+        if records:
+            self._wake()
+
+    def _wake(self) -> None:
+        """Let :meth:`pump` look now; before it runs, and after its loop has ended, nobody is to be woken."""
+        if self._loop is not None:
+            with suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._arrived.set)
 
     def wait(self, seconds: float) -> None:
         """Return after so long, or once stopped."""
@@ -102,13 +115,17 @@ class Feed:
             return self._views.health(wall_ts_us())
 
     async def pump(self) -> None:
-        """Turn changes into frames until stopped."""
+        """Turn changes into frames as they come, one in :data:`FRAME_S` at most, until stopped."""
+        self._loop = asyncio.get_running_loop()
         while not self.stopped:
+            self._arrived.clear()
             with self._lock:
                 page = self._views.changes(wall_ts_us())
             if page is not None:
                 self._append(self._with_flow(page))
             await asyncio.sleep(FRAME_S)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._arrived.wait(), QUIET_S)
         self._news.set()
 
     def _with_flow(self, page: Page) -> Page:

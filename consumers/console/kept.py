@@ -109,6 +109,7 @@ class Kept:
         self.forecasts = Shelf[Forecast](MAX_FORECASTS, lambda forecast: Place(forecast.as_of_ts_us, forecast.forecast_id))
         self.scores = Shelf[Score](MAX_SCORES, lambda score: Place(score.target_ts_us, score.forecast_id))
         self.letters = Shelf[LetterBytes](MAX_LETTERS, lambda row: Place(row.number, str(row.number)))
+        self.balance: list[Event] = []
         self.events = Shelf[Event](MAX_EVENTS, _event_place)
         self._announced: OrderedDict[tuple[str, str, bool, bool, str], ModelAnnouncement] = OrderedDict()
 
@@ -128,8 +129,11 @@ class Kept:
         self.letters.put(LetterBytes(number, short, truncated))
 
     def add_event(self, event: Event) -> None:
-        """Take an event; statuses come every other second and are not history."""
-        if event.kind != "status":
+        """Take an event; statuses come every other second and are not history, and of balances the newest counts."""
+        if event.kind == "audit":
+            same = [line for line in self.balance if line.wall_ts_us == event.wall_ts_us and line != event]
+            self.balance = [*same, event]
+        elif event.kind != "status":
             self.events.put(event)
 
     def add_announcement(self, word: ModelAnnouncement) -> None:
@@ -150,4 +154,4 @@ def _order(row: Features) -> tuple[int, int]:
 
 
 def _event_place(event: Event) -> Place:
-    return Place(event.wall_ts_us, f"{event.kind}:{event.role}:{event.detail}")
+    return Place(event.wall_ts_us, f"{event.kind}:{event.role}:{event.wall_ts_us}:{event.detail}")

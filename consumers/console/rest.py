@@ -91,10 +91,10 @@ class Health(msgspec.Struct, frozen=True):
 
 
 class Audit(msgspec.Struct, frozen=True):
-    """What was counted: records ever written to each topic, and the audit events that were told, newest first."""
+    """What was counted: records ever written to each topic, and the newest balance of the stages, an event for each line."""
 
     records: dict[str, int]
-    events: list[Event]
+    balance: list[Event]
 
 
 class Alive(msgspec.Struct, frozen=True):
@@ -233,15 +233,15 @@ def _machinery(router: APIRouter, feed: Feed, settings: Settings) -> None:
     def events(
         request: Request, kind: Annotated[EventKind | None, Query()] = None, limit: Limit = 100, before: Before = None
     ) -> Response:
-        """List alerts, drifts and audit events, newest first; statuses are in `/v1/health`."""
+        """List alerts, drifts and ends of tapes, newest first; statuses are in `/v1/health`, balances in `/v1/audit`."""
         at = _place(before)
         return answer(request, feed.ask(lambda views: views.kept.events.page(limit, at, lambda one: kind in (None, one.kind))))
 
     @_get(router, "/v1/audit", Audit)
     def audit(request: Request) -> Response:
         """Return what was counted."""
-        told = feed.ask(lambda views: views.kept.events.page(100, None, lambda one: one.kind == "audit"))
-        return answer(request, Audit({row.topic: row.records for row in feed.flow.topics}, told.items))
+        balance = feed.ask(lambda views: list(views.kept.balance))
+        return answer(request, Audit({row.topic: row.records for row in feed.flow.topics}, balance))
 
     @_get(router, "/v1/dead_letters", Slice[LetterBytes])
     def letters(request: Request, limit: Limit = 20, before: Before = None) -> Response:

@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 import polars as pl
 import pytest
+from kafka.structs import OffsetAndMetadata
 
 from consumers.subscribe import Options, Subscription, history, subscribe
 from deploy.local.broker import Broker
@@ -94,6 +95,16 @@ def test_a_group_goes_on_behind_the_last_message_that_was_done(config: Settings)
         assert ids(third, 6) == made(5, 6, 7, 8, 9, 10)
     with subscribe("forecasts", group="another", since="beginning", settings=config) as other:
         assert ids(other, 1) == made(0)
+
+
+def test_a_place_behind_the_end_is_of_a_topic_that_is_no_more(config: Settings) -> None:
+    produce(config, *map(forecast, range(3)))
+    client = bus.consumer(config, group_id=config.topic("late"))
+    places = bus.partitions_of(client, config, "forecasts")
+    client.commit({place: OffsetAndMetadata(10_000, "", -1) for place in places})
+    client.close()
+    with subscribe("forecasts", group="late", settings=config) as forecasts:
+        assert ids(forecasts, 3) == made(0, 1, 2)
 
 
 def test_a_time_to_begin_at(config: Settings) -> None:

@@ -2,6 +2,7 @@
 
 import { byId, make, say, svg } from "./dom.js";
 import * as format from "./format.js";
+import { Polling } from "./polling.js";
 
 /** @typedef {import("./stream.js").State} State */
 
@@ -33,10 +34,12 @@ const EDGES = [
 export class PipelineView {
   constructor() {
     this.shownLetters = "";
+    this.audit = new Polling(() => "v1/audit", showBalance);
   }
 
   /** @param {State} state */
   render({ health, flow, now_us }) {
+    this.audit.look();
     byId("flow-empty").hidden = Boolean(health);
     if (!health) return;
     const rates = new Map((flow?.topics ?? []).map((/** @type {any} */ row) => [row.topic, row]));
@@ -187,6 +190,24 @@ async function showBytes(body, number) {
 function hex(bytes) {
   const text = [...bytes.slice(0, 128)].map((byte) => byte.toString(16).padStart(2, "0")).join(" ");
   return bytes.length > 128 ? `${text} …` : text;
+}
+
+const SUMS = ["in", "out", "filtered", "dead", "waiting", "missing", "doubled"];
+
+/** @param {{balance: any[]}} counted */
+function showBalance({ balance }) {
+  byId("audit-empty").hidden = balance.length > 0;
+  byId("audit").hidden = !balance.length;
+  fill("audit", balance.map(balanceRow));
+  const wrong = balance.filter(({ counts }) => counts.missing || counts.doubled).map(({ role }) => role);
+  const words = wrong.length ? `Does not add up: ${wrong.join(", ")}.` : "In = out + filtered + dead + waiting, nothing missing, nothing doubled.";
+  say(byId("audit-words"), balance.length ? `${words} Counted ${format.dateTime(balance[0].wall_ts_us)}, of the last minutes.` : "");
+}
+
+/** @param {any} line */
+function balanceRow({ role, detail, counts }) {
+  const cells = SUMS.map((name) => make("td", { class: `number ${counts[name] && (name === "missing" || name === "doubled") ? "late" : ""}`, text: format.count(counts[name] ?? 0) }));
+  return make("tr", {}, make("td", { text: role }), make("td", { text: detail }), ...cells);
 }
 
 /** @param {any[]} alerts */

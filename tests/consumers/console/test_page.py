@@ -15,6 +15,8 @@ from kafka.structs import OffsetAndMetadata
 from msgspec import json, structs
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from deploy import audit
+from deploy.audit import Line
 from models import registry
 from models.registry import ModelCard, Promotion
 from streams import bus
@@ -207,6 +209,8 @@ def test_pipeline_shows_rates_lags_processes_and_opens_a_dead_letter(
     client.commit({place: OffsetAndMetadata(1, "", -1)})
     client.close()
     alert = Event(kind="alert", role="forecast", wall_ts_us=wall_ts_us(), detail=f"the model is damaged {ATTACK}")
+    lines = [Line("stream", "ticks", 60, 58, 1, 1, 0), Line("score", "forecasts", 40, 30, 0, 0, 3, missing=7)]
+    audit.publish(config, lines)
     with bus.producing(config) as sender:
         bus.send_all(sender, config, [bus.outgoing("dead_letters", "ticks", letter), bus.outgoing("events", "alert", alert)])
     with console() as address:
@@ -219,7 +223,9 @@ def test_pipeline_shows_rates_lags_processes_and_opens_a_dead_letter(
         expect(page.locator("#flow svg")).to_have_attribute("aria-label", re.compile(r"forecasts from forecast to score: \d"))
         page.locator("#letters summary").click()
         expect(page.locator("#letters pre").first).to_have_text(ATTACK)
-        expect(page.locator("#alerts li")).to_contain_text("the model is damaged")
+        expect(page.locator("#alerts li").first).to_contain_text("the model is damaged")
+        expect(page.locator("#audit tbody tr")).to_have_text(["streamticks605811000", "scoreforecasts403000370"])
+        expect(page.locator("#audit-words")).to_contain_text("Does not add up: score.")
         assert page.evaluate("window.attacked") is None
         photograph(page, "pipeline")
 

@@ -5,9 +5,14 @@ from __future__ import annotations
 import asyncio
 import base64
 import logging
+import os
+import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -21,6 +26,7 @@ from hypothesis import strategies as st
 
 from consumers.console import guard, models, problems
 from consumers.console.kept import Kept, Place, Shelf
+from deploy.local.broker import free_port
 from models import registry
 from models.forecaster import recurrent_recipe
 from models.registry import Promotion
@@ -50,9 +56,8 @@ def address(console: Console, produce: Produce, config: Settings) -> Iterator[st
     produce(
         *(score(minute) for minute in range(4)), headline(1), headline(2), sentiment(1), status("produce", detail="simulated")
     )
-    produce(
-        Event(kind="drift", role="score", wall_ts_us=1, detail="AAPL: residuals"), Event(kind="audit", role="x", wall_ts_us=2)
-    )
+    produce(Event(kind="drift", role="score", wall_ts_us=1, detail="AAPL: residuals"))
+    produce(*(Event(kind="audit", role=role, wall_ts_us=at) for role, at in [("stream", 2), ("stream", 3), ("score", 3)]))
     with bus.producing(config) as client:
         words = [bus.outgoing("models", "forecaster", ANNOUNCED), bus.outgoing("dead_letters", "ticks", LETTER)]
         bus.send_all(client, config, words)
@@ -144,7 +149,7 @@ def test_models_dead_letters_events_and_counts(address: str, config: Settings) -
     assert got(address, f"/v1/dead_letters/{letter['number']}") == letter
     assert [event["kind"] for event in got(address, "/v1/events", kind="drift")["items"]] == ["drift"]
     audit = got(address, "/v1/audit")
-    assert (audit["records"]["scores"], [event["kind"] for event in audit["events"]]) == (4, ["audit"])
+    assert (audit["records"]["scores"], [event["role"] for event in audit["balance"]]) == (4, ["stream", "score"])
 
 
 def test_metrics_are_prometheus_text(address: str) -> None:
@@ -233,6 +238,28 @@ def test_beyond_loopback_everything_but_the_probes_asks_for_the_token(config: Se
             assert browser.get("/v1/symbols").status_code == 200
             assert browser.post("/v1/symbols").status_code == 401  # a cookie may read, not change
         assert httpx.post(f"{address}/v1/symbols", headers={"Authorization": "Bearer secret"}).status_code == 405
+
+
+def test_without_a_token_of_ones_own_one_is_made_and_told_in_the_log(config: Settings, tmp_path: Path) -> None:
+    address = f"http://127.0.0.2:{free_port()}"  # loopback, but not the one where reading is free
+    command = [sys.executable, "-m", "deploy", "console", "--host", "127.0.0.2", "--port", address.rpartition(":")[2]]
+    log = tmp_path / "log"
+    with log.open("wb") as told, subprocess.Popen(command, env=os.environ | config.environment(), stderr=told) as process:
+        try:
+            [token] = eventually(lambda: re.findall(r"/\?token=(\S+)", log.read_text()), 40)
+            eventually(lambda: _status(f"{address}/healthz") == 200, 40)
+            assert _status(address) == 401
+            with httpx.Client(follow_redirects=True) as browser:
+                assert browser.get(f"{address}/?token={token}").status_code == 200
+        finally:
+            process.terminate()
+
+
+def _status(address: str) -> int:
+    try:
+        return httpx.get(address).status_code
+    except httpx.TransportError:
+        return 0
 
 
 TEXTS = st.text(max_size=40) | st.sampled_from(["AAPL", "5", "-1", "0", "1340285700000000:x", "1:", "\x00", "é" * 33, "9" * 30])
