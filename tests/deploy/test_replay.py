@@ -136,6 +136,10 @@ def test_behind_the_end_of_a_recording_nothing_is_asked_for(config: Settings) ->
     more = said.of(records(config, [bus.outgoing("scores", "A", score_of(str(at), at)) for at in range(9)]))
     assert said.differences(more, recorded, recording=True) == []
     assert len(said.differences(more, recorded)) == 4
+    other = msgspec.structs.replace(score_of("other", 9), model_id="nobody's")
+    letter = DeadLetter(topic="ticks", partition=0, offset=10**6, stage="s", error_class="e", message="m", value_base64="")
+    strange = said.of(records(config, [bus.outgoing("scores", "A", other), bus.outgoing("dead_letters", "ticks", letter)]))
+    assert [one.what for one in said.differences(more | strange, recorded, recording=True)] == ["is too many"] * 2
     less = {name: item for name, item in more.items() if name != ("scores", "2")}
     assert said.differences(less, recorded, recording=True) == [said.Difference(("scores", "2"), "is missing")]
 
