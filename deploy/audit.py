@@ -150,6 +150,7 @@ class _Audit:
         self._cut = cut
         self._letters: set[tuple[str, int, int]] = set()  # of each dead record where it was
         self._begin: dict[str, int] = {}
+        self._drafts: Counter[str] = Counter()
 
     def lines(self) -> list[Line]:
         for record, letter in self._read("dead_letters", DeadLetter):
@@ -158,22 +159,16 @@ class _Audit:
                 self._letters.add((letter.topic, letter.partition, letter.offset))
         counted: dict[Minute, tuple[int, int]] = {}
         finals: dict[Minute, list[Record]] = defaultdict(list)
-        drafts = self._rows(counted, finals)
+        self._rows(counted, finals)
         stream = self._stream(counted, finals)  # finds out from when on minutes are whole
-        return [self._sentiment(), stream, *self._forecasts(finals, drafts)]
+        return [self._sentiment(), stream, *self._forecasts(finals)]
 
-    def _rows(self, counted: dict[Minute, tuple[int, int]], finals: dict[Minute, list[Record]]) -> list[tuple[Minute, Record]]:
-        drafts = []
-        for record, row in self._read("features", Features):
-            if row is None:
-                continue
-            minute = (row.symbol, row.minute_ts_us)
-            counted[minute] = max(counted.get(minute, (0, 0)), (row.revision, row.n_ticks))
-            if row.final:
+    def _rows(self, counted: dict[Minute, tuple[int, int]], finals: dict[Minute, list[Record]]) -> None:
+        for record, row in self._read("features", Features, draft=b'"final":false'):
+            if row is not None:
+                minute = (row.symbol, row.minute_ts_us)
+                counted[minute] = max(counted.get(minute, (0, 0)), (row.revision, row.n_ticks))
                 finals[minute].append(record._replace(value=None, headers=()))
-            else:
-                drafts.append((minute, record._replace(value=None, headers=())))
-        return drafts
 
     def _stream(self, counted: dict[Minute, tuple[int, int]], finals: Mapping[Minute, object]) -> Line:
         minutes: defaultdict[Minute, _Minute] = defaultdict(_Minute)
@@ -247,29 +242,25 @@ class _Audit:
             return "out"
         return "waiting" if self._cut.waits(record, "sentiment") else "lost"
 
-    def _forecasts(self, finals: Mapping[Minute, list[Record]], drafts: list[tuple[Minute, Record]]) -> list[Line]:
+    def _forecasts(self, finals: Mapping[Minute, list[Record]]) -> list[Line]:
         made: dict[str, Forecast] = {}
         baselines: Counter[Minute] = Counter()
         places: dict[str, Record] = {}
-        provisional = repeated = 0
-        for record, one in self._read("forecasts", Forecast):
+        repeated = 0
+        for record, one in self._read("forecasts", Forecast, draft=b'"provisional":true'):
             minute = None if one is None else (one.symbol, one.as_of_ts_us - MINUTE_US)
             if one is None or minute is None or not self._is_seen_whole(*minute):
                 continue
-            provisional += one.provisional and self._cut.is_taken(record)
             repeated += one.forecast_id in made and self._cut.is_taken(record)
-            if not one.provisional and one.forecast_id not in made:
+            if one.forecast_id not in made:
                 made[one.forecast_id] = msgspec.structs.replace(one, quantiles={}, raw_quantiles={})
                 places[one.forecast_id] = record._replace(value=None, headers=())
                 baselines[minute] += one.role == "baseline"
-        rows = self._forecast(finals, drafts, baselines)
-        return [rows, self._score(finals, made, places, provisional + repeated)]
+        return [self._forecast(finals, baselines), self._score(finals, made, places, self._drafts["forecasts"] + repeated)]
 
-    def _forecast(
-        self, finals: Mapping[Minute, list[Record]], drafts: list[tuple[Minute, Record]], baselines: Mapping[Minute, int]
-    ) -> Line:
+    def _forecast(self, finals: Mapping[Minute, list[Record]], baselines: Mapping[Minute, int]) -> Line:
         numbers: Counter[str] = Counter()
-        filtered = sum(self._is_seen_whole(*minute) and self._cut.is_taken(record) for minute, record in drafts)
+        filtered = self._drafts["features"]
         for minute, records in finals.items():
             taken = [record for record in records if self._cut.is_taken(record)]
             if taken and self._is_seen_whole(*minute):
@@ -314,12 +305,18 @@ class _Audit:
         assert isinstance(rows, list)  # noqa: S101 - of records, see `lines`
         return self._cut.waits(forecast, "score") or self._cut.waits(rows[0], "score")
 
-    def _read(self, topic: str, kind: type[KindT]) -> Iterator[tuple[Record, KindT | None]]:
-        """Yield the records of `topic` with their messages, None for what breaks the contract."""
+    def _read(self, topic: str, kind: type[KindT], draft: bytes | None = None) -> Iterator[tuple[Record, KindT | None]]:
+        """Yield the records of `topic` with their messages, None for what breaks the contract.
+
+        Those with `draft` in them are most of all, and are counted only, not decoded.
+        """
         places = bus.partitions_of(self._client, self._settings, topic)
         start = {place: self._cut.start[topic, place.partition] for place in places}
         ends = {place: self._cut.ends[topic, place.partition] for place in places}
         for record in bus.read_between(self._client, self._settings, start, ends):
+            if draft is not None and draft in (record.value or b""):
+                self._drafts[topic] += self._cut.is_taken(record)
+                continue
             try:
                 yield record, codec.decode(kind, record.value)
             except BadMessage:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from deploy.report_file import write_figures
@@ -17,7 +18,9 @@ from streams.settings import Settings
 app = typer.Typer(no_args_is_help=True, help="Dead letters: what no stage could use, with its bytes and the reason.")
 out = Console()
 Report = Annotated[Path | None, typer.Option("--json", "--report", help="write the figures here")]
-Names = Annotated[list[str] | None, typer.Argument(help="TOPIC/PARTITION/OFFSET[/STAGE], as `tickcast dead list` shows them")]
+Names = Annotated[
+    list[str] | None, typer.Argument(help="TOPIC/PARTITION/OFFSET or TOPIC/PARTITION/OFFSET/STAGE, as `dead list` shows")
+]
 OfTopic = Annotated[str, typer.Option("--topic", help="only letters from this topic")]
 OfStage = Annotated[str, typer.Option("--stage", help="only letters of this stage")]
 OfReason = Annotated[str, typer.Option("--reason", help="only letters with this reason")]
@@ -38,13 +41,16 @@ def listed(report: Report = None) -> None:
     lines = dead.summary(dead.letters(config), done)
     table = Table("topic", "stage", "reason", "letters", "redriven", "one of them")
     for line in lines:
-        table.add_row(line.topic, line.stage, line.reason, f"{line.letters:,}", f"{line.redriven:,}", line.example)
+        words = (line.topic, line.stage, line.reason, f"{line.letters:,}", f"{line.redriven:,}", line.example)
+        table.add_row(*map(escape, words))
     out.print(table if lines else "there are no dead letters")
     write_figures({"letters": sum(line.letters for line in lines), "by_kind": [line._asdict() for line in lines]}, report)
 
 
 @app.command()
-def show(name: Annotated[str, typer.Argument(help="TOPIC/PARTITION/OFFSET[/STAGE]")], report: Report = None) -> None:
+def show(
+    name: Annotated[str, typer.Argument(help="TOPIC/PARTITION/OFFSET or TOPIC/PARTITION/OFFSET/STAGE")], report: Report = None
+) -> None:
     """Show one dead letter: why it died, its key and headers, and its bytes."""
     from deploy import dead  # noqa: PLC0415 - the command line must answer --help at once
 

@@ -111,7 +111,7 @@ class Producing:
             self._counts[place[0]] += 1
             if number[place] > present[place]:
                 self._send_again(recorded)
-                if place[0] == "models":
+                if place[0] == "models" and recorded.clock_ts_us:
                     self._await_swap(recorded.record)
 
     def _await_swap(self, announcement: bus.Record) -> None:

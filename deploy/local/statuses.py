@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 
+from kafka.errors import KafkaError
+
 from streams import bus, codec
-from streams.errors import BadMessage
+from streams.errors import BadMessage, BrokerGone
 from streams.messages import Event
 from streams.settings import Settings
+
+log = logging.getLogger(__name__)
 
 
 class Statuses:
@@ -32,9 +37,14 @@ class Statuses:
         self._thread.join(timeout=5)
 
     def _follow(self) -> None:
-        for records in bus.follow(self._settings, "events", stop=self._stop.is_set):
-            for record in records:
-                self._take(record)
+        while not self._stop.is_set():
+            try:
+                for records in bus.follow(self._settings, "events", stop=self._stop.is_set):
+                    for record in records:
+                        self._take(record)
+            except (KafkaError, BrokerGone) as error:  # read again from the beginning: the newest word counts
+                log.warning("what the roles say cannot be read: %s", error)
+                self._stop.wait(1)
 
     def _take(self, record: bus.Record) -> None:
         try:

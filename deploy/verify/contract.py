@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import jsonschema
 from jsonschema.protocols import Validator
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
@@ -172,5 +173,5 @@ def as_table(figures: dict[str, Any]) -> Table:
     for topic, counts in figures["topics"].items():
         table.add_row(topic, *(f"{count:,}" for count in counts.values()))
     if figures["named"]:
-        table.caption = "\n".join(figures["named"][:5])
+        table.caption = escape("\n".join(figures["named"][:5]))
     return table

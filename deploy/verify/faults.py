@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from deploy import replaying
@@ -239,7 +240,12 @@ def as_table(figures: dict[str, Any]) -> Table:
             table.add_row(role, str(figures["kills"].get(role, 0)), str(figures["stalls"].get(role, 0)))
     compared = ", ".join(f"{count:,} {topic}" for topic, count in figures["compared"].items())
     lake = ", ".join(f"{name} {count:,}" for name, count in figures["lake"].items())
-    lines = [f"against {figures['against']}: {compared}", f"{figures['differing']:,} differ", lake, *figures["named"][:5]]
+    lines = [
+        f"against {figures['against']}: {compared}",
+        f"{figures['differing']:,} differ",
+        lake,
+        *map(escape, figures["named"][:5]),
+    ]
     table.caption = "\n".join(lines)
     table.caption_justify = "left"
     return table

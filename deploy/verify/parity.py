@@ -26,9 +26,9 @@ from deploy.local import supervisor
 from deploy.local.processes import Process
 from deploy.verify import archived, truth
 from deploy.verify.disturbed import Disturbance, Disturbed, Interrupted, Limited
+from producers import tapes
 from producers.base import SessionEnd, Source, Trade
 from producers.pace import BehindFinals
-from producers.replay import Replay
 from producers.run import Producing
 from streams import bus, checkpoint, codec, job
 from streams.bus import Outgoing
@@ -245,5 +245,5 @@ def mismatches(found: pl.DataFrame, wanted: pl.DataFrame) -> int:
 
 def open_tape(folder: Path, quick: bool) -> Source:
     """Return the tape in `folder`; with `quick` its first 4,000 trades."""
-    tape = Replay.of_folder(folder)
+    tape = tapes.open_tape(folder)
     return Limited(tape, 4_000) if quick else tape

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from deploy import replaying
@@ -111,7 +112,7 @@ def as_table(found: dict[str, Any]) -> Table:
     table = Table("compared", *said.TOPICS, "differing", "for example", title_justify="left")
     for name, comparison in found["comparisons"].items():
         by_topic = (f"{found['compared'][topic]:,}" for topic in said.TOPICS)
-        example = "\n".join(comparison["named"][:3])
+        example = escape("\n".join(comparison["named"][:3]))
         table.add_row(name, *by_topic, f"{comparison['differing']:,}", example)
     models = ", ".join(found["replays"][0]["models"]) or "none: the baseline alone (`tickcast train --ensure` makes one)"
     table.caption = f"model: {models}"

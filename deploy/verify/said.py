@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import msgspec
@@ -21,6 +22,7 @@ from streams.errors import BadMessage
 from streams.messages import DeadLetter, Features, Forecast, Score, Sentiment
 
 TOPICS = ("features", "sentiment", "forecasts", "scores", "dead_letters")
+_BY_MODEL = frozenset({"forecasts", "scores"})
 MANY = 1_000  # differences that are named
 
 
@@ -130,12 +132,13 @@ def differences(found: Said, wanted: Said, *, recording: bool = False) -> list[D
     """Return where `found` is not `wanted`.
 
     With `recording`, `wanted` is what was recorded: what `found` says behind the end of a recorded series was not recorded yet,
-    and of the stage `sentiment`, which does not run in a replay of a recording, there are no dead letters.
+    and of the stage `sentiment`, which does not run in a replay of a recording, there are no dead letters. A dead letter of
+    another stage, and a forecast of a model that nobody recorded, is a difference wherever it is.
     """
     if recording:
-        ends = _ends(wanted)
-        found = {name: item for name, item in found.items() if not _is_behind(name, item, ends)}
-        wanted = {name: item for name, item in wanted.items() if not (_is_behind(name, item, ends) or _is_unscored(name))}
+        end = _End.of(wanted)
+        found = {name: item for name, item in found.items() if not end.is_before(name, item)}
+        wanted = {name: item for name, item in wanted.items() if not (end.is_before(name, item) or _is_unscored(name))}
     return [
         Difference(name, _what(found.get(name), wanted.get(name)))
         for name in sorted(found.keys() | wanted.keys())
@@ -149,19 +152,26 @@ def _what(found: Item | None, wanted: Item | None) -> str:
     return "is too many" if wanted is None else "has other bytes"
 
 
-Ends = Mapping[tuple[str, tuple[str, ...]], int]
+@dataclass(frozen=True)
+class _End:
+    """Where a recording's outputs end: by topic and series the newest that is closed; and whose forecasts it has."""
 
+    newest: Mapping[tuple[str, tuple[str, ...]], int]
+    models: frozenset[str]
 
-def _ends(wanted: Said) -> Ends:
-    ends: dict[tuple[str, tuple[str, ...]], int] = {}
-    for name, item in wanted.items():
-        if not item.open:
-            ends[name[0], item.series] = max(item.at, ends.get((name[0], item.series), 0))
-    return ends
+    @classmethod
+    def of(cls, wanted: Said) -> _End:
+        newest: dict[tuple[str, tuple[str, ...]], int] = {}
+        for name, item in wanted.items():
+            if not item.open:
+                newest[name[0], item.series] = max(item.at, newest.get((name[0], item.series), 0))
+        return cls(newest, frozenset(series[-1] for topic, series in newest if topic in _BY_MODEL))
 
-
-def _is_behind(name: Name, item: Item, ends: Ends) -> bool:
-    return item.at > ends.get((name[0], item.series), -1)
+    def is_before(self, name: Name, item: Item) -> bool:
+        """Return whether the recording had ended before this was said."""
+        if name[0] == "dead_letters" or (name[0] in _BY_MODEL and item.series[-1] not in self.models):
+            return False
+        return item.at > self.newest.get((name[0], item.series), -1)
 
 
 def _is_unscored(name: Name) -> bool:

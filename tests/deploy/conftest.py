@@ -75,10 +75,11 @@ def tape(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class Ran:
     """A tape that was replayed once, and recorded."""
 
-    def __init__(self, own: Settings, report: dict[str, Any], folder: Path) -> None:
+    def __init__(self, own: Settings, report: dict[str, Any], folder: Path, written: set[str]) -> None:
         self.own = own
         self.report = report
         self.folder = folder
+        self.written = written
         self.namespaced = msgspec.structs.replace(own, topic_prefix=report["namespace"])
 
 
@@ -89,9 +90,10 @@ def ran(broker: str, tape: Path, tmp_path_factory: pytest.TempPathFactory) -> Ra
     done = tickcast(own, "replay", str(tape), "--json", str(home / "replay.json"))
     assert done.returncode == 0, done.stdout + done.stderr + "".join(logs_of(own))
     report = json.loads((home / "replay.json").read_text())
+    folders = {str(path.relative_to(own.home)) for path in (*own.home.glob("*"), *own.home.glob("*/*"))}
     done = tickcast(own, "record", "--namespace", report["namespace"], "--out", str(home / "recording"))
     assert done.returncode == 0, done.stdout + done.stderr
-    return Ran(own, report, home / "recording")
+    return Ran(own, report, home / "recording", folders)
 
 
 def logs_of(own: Settings) -> list[str]:

@@ -21,6 +21,7 @@ from streams.settings import Settings
 from tests.pipeline import tickcast
 
 T0 = 1_340_285_400_000_000
+NEW = ("replay", "contract", "faults", "all")
 BROKEN = [b"no JSON", b"\xff\x00", b'{"price":0}']
 
 
@@ -157,6 +158,16 @@ def test_the_commands_list_show_and_redrive_by_name(
 def test_a_mistake_is_one_sentence(command: CliRunner, arguments: list[str], says: str) -> None:
     done = command.invoke(app, ["dead", *arguments])
     assert says in str(done.exception)
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["record", "replay", "dead list", "dead show", "dead redrive", "doctor", *(f"verify {name}" for name in NEW)],
+)
+def test_every_command_says_what_it_is_for(command: str) -> None:
+    done = CliRunner().invoke(app, [*command.split(), "--help"])
+    assert done.exit_code == 0, done.exception
+    assert "Usage" in done.output
 
 
 def test_a_letter_that_holds_a_stranger_s_words_is_no_name() -> None:

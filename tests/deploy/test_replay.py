@@ -44,8 +44,7 @@ def test_a_replay_goes_through_every_stage_in_a_namespace_of_its_own(ran: Ran) -
     assert report["records"]["scores"] == sum(1 for _ in messages(ran.namespaced, "scores", Score)) == 2 * (29 + 25 + 15)
     letters = list(messages(ran.namespaced, "dead_letters", DeadLetter))
     assert sorted(letter.error_class for letter in letters) == ["contract", "too_late"]
-    assert [folder.name for folder in (ran.own.home / "runs").iterdir()] == [report["namespace"].strip(".")]
-    assert {folder.name for folder in ran.own.home.iterdir()} == {"runs"}, "a replay wrote beside its own folder"
+    assert ran.written == {"runs", f"runs/{report['namespace'].strip('.')}"}, "a replay wrote beside its own folder"
 
 
 @pytest.mark.slow
@@ -136,6 +135,10 @@ def test_behind_the_end_of_a_recording_nothing_is_asked_for(config: Settings) ->
     more = said.of(records(config, [bus.outgoing("scores", "A", score_of(str(at), at)) for at in range(9)]))
     assert said.differences(more, recorded, recording=True) == []
     assert len(said.differences(more, recorded)) == 4
+    other = msgspec.structs.replace(score_of("other", 9), model_id="nobody's")
+    letter = DeadLetter(topic="ticks", partition=0, offset=10**6, stage="s", error_class="e", message="m", value_base64="")
+    strange = said.of(records(config, [bus.outgoing("scores", "A", other), bus.outgoing("dead_letters", "ticks", letter)]))
+    assert [one.what for one in said.differences(more | strange, recorded, recording=True)] == ["is too many"] * 2
     less = {name: item for name, item in more.items() if name != ("scores", "2")}
     assert said.differences(less, recorded, recording=True) == [said.Difference(("scores", "2"), "is missing")]
 

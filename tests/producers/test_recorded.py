@@ -141,10 +141,10 @@ def test_only_a_clock_that_was_ahead_of_the_broker_s_keeps_its_time_stamp(config
 
 def test_an_announced_model_is_waited_for(config: Settings, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The forecaster says on `events` whom it has loaded."""
-    monkeypatch.setattr(run, "SWAP_S", 60.0)
+    monkeypatch.setattr(run, "SWAP_S", 20.0)
     client = bus.producer(config)
     reporter = bus.StatusReporter(config, "forecast", client)
-    sending = threading.Thread(target=send, args=(config, RecordedTape(folder)))
+    sending = threading.Thread(target=send, args=(config, RecordedTape(folder)), daemon=True)
     sending.start()
 
     def told() -> bool:
@@ -152,7 +152,7 @@ def test_an_announced_model_is_waited_for(config: Settings, folder: Path, monkey
         sending.join(0.2)
         return not sending.is_alive()
 
-    eventually(lambda: sum(1 for _ in bus.read_all(config, "models")) == 2)
+    eventually(lambda: sum(1 for _ in bus.read_all(config, "models")) == 2, 10)
     assert sum(1 for _ in bus.read_all(config, "ticks")) < 62
     eventually(told)
     client.close()
