@@ -1,4 +1,4 @@
-"""How fast a tape runs: by its own clock, times a speed, or as fast as the pipeline makes rows final."""
+"""How fast a tape runs: by its own clock, times a speed, but never faster than the pipeline makes rows final."""
 
 from __future__ import annotations
 
@@ -68,6 +68,18 @@ class AtSpeed:
         self._clock_ts_us = max(clock_ts_us, self._clock_ts_us)
         while (left_s := self._due_s - self._now()) > 0 and not self._stopped():
             self._sleep(min(left_s, MAX_NAP_S))
+
+
+class Slowest:
+    """As slow as the slowest of `paces`."""
+
+    def __init__(self, *paces: Pace) -> None:
+        self._paces = paces
+
+    def wait(self, clock_ts_us: int, open_symbols: frozenset[str]) -> None:
+        """Block until the event may go out by every pace."""
+        for pace in self._paces:
+            pace.wait(clock_ts_us, open_symbols)
 
 
 class BehindFinals:
@@ -162,4 +174,5 @@ def pace_of(live: bool, speed: str, settings: Settings, stopped: Callable[[], bo
     """Return the pace for a source and the words of `--speed` (a number above 0, or max); `stopped` ends its waits."""
     if live:
         return Unpaced()
-    return BehindFinals(settings, stopped) if speed == "max" else AtSpeed(float(speed), stopped)
+    behind = BehindFinals(settings, stopped)
+    return behind if speed == "max" else Slowest(AtSpeed(float(speed), stopped), behind)

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from producers import pace
-from producers.pace import MAX_AHEAD_US, MAX_NAP_S, AtSpeed, BehindFinals, Unpaced, pace_of
+from producers.pace import MAX_AHEAD_US, MAX_NAP_S, AtSpeed, BehindFinals, Pace, Slowest, Unpaced, pace_of
 from streams import bus
 from streams.clock import MINUTE_US, SECOND_US
 from streams.messages import Features
@@ -114,7 +114,7 @@ def publish(config: Settings, *rows: Features) -> None:
 class Runner:
     """Waits of a pace, each on a thread of its own."""
 
-    def __init__(self, waiting: BehindFinals, pool: ThreadPoolExecutor) -> None:
+    def __init__(self, waiting: Pace, pool: ThreadPoolExecutor) -> None:
         self._pace = waiting
         self._pool = pool
 
@@ -201,6 +201,18 @@ def test_strange_bytes_on_features_do_not_end_the_pace(config: Settings) -> None
         runner.passes(40)
 
 
+def test_no_speed_overruns_the_final_rows(config: Settings) -> None:
+    stop = threading.Event()
+    with ThreadPoolExecutor() as pool:
+        runner = Runner(pace_of(False, "600000", config, stop.is_set), pool)
+        runner.passes(0)
+        wait = runner.at(MAX_AHEAD_US // MINUTE_US + 1)
+        assert blocks(wait)
+        publish(config, row("AAPL", 0))
+        wait.result(timeout=20)
+        stop.set()
+
+
 def test_a_stop_ends_the_wait_for_rows_that_never_come(config: Settings) -> None:
     stop = threading.Event()
     pace = BehindFinals(config, stop.is_set)
@@ -222,7 +234,7 @@ def test_a_wait_fails_when_features_cannot_be_followed(config: Settings) -> None
 def test_the_words_of_speed_choose_the_pace(config: Settings) -> None:
     stop = threading.Event()
     assert isinstance(pace_of(True, "max", config, stop.is_set), Unpaced)
-    assert isinstance(pace_of(False, "60", config, stop.is_set), AtSpeed)
+    assert isinstance(pace_of(False, "60", config, stop.is_set), Slowest)
     assert isinstance(pace_of(False, "max", config, stop.is_set), BehindFinals)
     stop.set()
     eventually(lambda: not any(thread.name == "finals" for thread in threading.enumerate()))
