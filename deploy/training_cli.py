@@ -130,7 +130,7 @@ def verify(
     plot: Annotated[Path | None, typer.Option(help="write a picture of the run here (png, svg or pdf); needs matplotlib")] = None,
     report: Report = None,
 ) -> None:
-    """Let a market change while everything runs: is that seen, trained for and served, and does skill come back? 25 minutes."""
+    """Let a market change while everything runs: is that seen, trained for and served, and does skill come back? 20 minutes."""
     from deploy.verify import retrained  # noqa: PLC0415 - the command line must answer --help at once
 
     figures = retrained.run(settings.load(), retrained.FULL, out, plot)

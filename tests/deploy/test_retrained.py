@@ -1,4 +1,4 @@
-"""What `tickcast verify retrain` replays, and what it makes of the topics; the run itself takes 25 minutes."""
+"""What `tickcast verify retrain` replays, and what it makes of the topics; the run itself takes 20 minutes."""
 
 from __future__ import annotations
 
