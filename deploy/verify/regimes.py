@@ -10,12 +10,11 @@ from pathlib import Path
 
 import polars as pl
 
+from deploy.verify.markets import START_US
 from producers.base import Event, Story, Trade
 from producers.market import Market, minutes
 from streams.clock import MINUTE_US
 from streams.settings import Settings
-
-START_US = 1_735_689_600_000_000  # 2025-01-01 UTC; any minute would do
 
 
 @dataclass(frozen=True, kw_only=True)

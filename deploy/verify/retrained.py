@@ -31,7 +31,8 @@ from rich.table import Table
 from deploy import up
 from deploy.local import supervisor
 from deploy.verify import markets, regimes
-from deploy.verify.regimes import START_US, Change
+from deploy.verify.markets import START_US
+from deploy.verify.regimes import Change
 from models.evaluation import plots
 from models.forecaster.base import HORIZONS_MIN
 from models.forecaster.recurrent_recipe import NAME

@@ -32,6 +32,21 @@ class Test:
     p_value: float
     n: int
 
+    @property
+    def better(self) -> bool:
+        """Whether the first losses are significantly less than the others."""
+        return self.statistic < 0 and self.p_value < LEVEL
+
+    @property
+    def worse(self) -> bool:
+        """Whether the first losses are significantly more than the others."""
+        return self.statistic > 0 and self.p_value < LEVEL
+
+    def compared(self, whom: str) -> str:
+        """Return in words how a model with the first losses compares with `whom`, who has the others."""
+        how = "better than" if self.better else "worse than" if self.worse else "not demonstrably different from"
+        return f"{how} {whom}"
+
 
 def diebold_mariano(losses: ArrayLike, naive_losses: ArrayLike, horizon: int = 1) -> Test:
     """Test that a forecast's expected loss equals the naive one's (Diebold and Mariano, 1995), two-sided.

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models import registry, tracking
-from models.evaluation.significance import LEVEL, Test, diebold_mariano
+from models.evaluation.significance import Test, diebold_mariano
 from models.registry import ModelCard, StoredModel
 from models.sentiment import base, minilm, onnx_runtime
 from models.sentiment.base import LABELS, NAME, SentimentModel
@@ -169,20 +169,14 @@ def decide(challenger: Losses, champion: Losses, naive: Losses) -> Decision:
         _said(tests["champion"], figures["log_loss"], figures["champion_log_loss"], "the champion"),
         _said(tests["naive"], figures["log_loss"], figures["naive_log_loss"], "the shares of the labels"),
     ]
-    promoted = all(map(_better, tests.values()))
+    promoted = all(test.better for test in tests.values())
     verdict = "promoted" if promoted else "not promoted"
     reason = f"{verdict}: on {len(challenger)} unseen headlines it is {' and '.join(told)}"
     return Decision(promoted=promoted, reason=reason, metrics=figures)
 
 
-def _better(test: Test) -> bool:
-    return test.statistic < 0 and test.p_value < LEVEL
-
-
 def _said(test: Test, ours: float, theirs: float, whom: str) -> str:
-    significant = test.p_value < LEVEL
-    how = "not demonstrably different from" if not significant else "better than" if test.statistic < 0 else "worse than"
-    return f"{how} {whom} (log loss {ours:.3f} to {theirs:.3f}, p = {test.p_value:.2g})"
+    return f"{test.compared(whom)} (log loss {ours:.3f} to {theirs:.3f}, p = {test.p_value:.2g})"
 
 
 def _losses(model: SentimentModel, examples: list[Example]) -> Losses:

@@ -18,7 +18,7 @@ import numpy as np
 import polars as pl
 
 from models.evaluation import metrics
-from models.evaluation.significance import LEVEL, Test, diebold_mariano
+from models.evaluation.significance import Test, diebold_mariano
 from models.forecaster.base import HORIZONS_MIN, LEVELS, QUANTILES, Forecaster
 from models.forecaster.random_walk import RandomWalk
 from models.forecaster.windows import Array
@@ -83,9 +83,9 @@ def decide(challenger: Forecaster, champion: Forecaster | None, unseen: Block) -
     }
     compared = _said(against, figures["skill_pinball_5m_vs_champion"], "the champion")
     found = f"on {unseen.n_minutes} unseen minutes it is {compared}"
-    if not _better(against):
+    if not against.better:
         return Decision(promoted=False, reason=f"not promoted: {found}, and {beside}", metrics=figures)
-    if _worse(against_naive):
+    if against_naive.worse:
         return Decision(promoted=False, reason=f"not promoted: {found}, but {beside}", metrics=figures)
     if _short(covered) > _short(figures["champion_covered_80"]) + SLACK:
         missed = f"its 80 % intervals hold {covered:.1%}, the champion's {figures['champion_covered_80']:.1%}"
@@ -119,7 +119,7 @@ def _undecided(champion: Forecaster | None, unseen: Block) -> Decision:
 
 def _first(figures: dict[str, float], against_naive: Test, beside: str) -> Decision:
     """Decide of a model that has no champion to beat: it serves beside the baseline, whatever it is worth, and is judged live."""
-    edge = "" if _better(against_naive) else "; no demonstrated edge"
+    edge = "" if against_naive.better else "; no demonstrated edge"
     reason = (
         f"promoted unchallenged: there was no champion; on {figures['unseen_minutes']:.0f} unseen minutes it is {beside}{edge}"
     )
@@ -130,17 +130,8 @@ def _short(covered: float) -> float:
     return max(0.0, NOMINAL - covered)
 
 
-def _better(test: Test) -> bool:
-    return test.statistic < 0 and test.p_value < LEVEL
-
-
-def _worse(test: Test) -> bool:
-    return test.statistic > 0 and test.p_value < LEVEL
-
-
 def _said(test: Test, skill: float, whom: str) -> str:
-    how = "better than" if _better(test) else "worse than" if _worse(test) else "not demonstrably different from"
-    return f"{how} {whom} (pinball {skill:+.2%}, p = {test.p_value:.2g})"
+    return f"{test.compared(whom)} (pinball {skill:+.2%}, p = {test.p_value:.2g})"
 
 
 def _losses(model: Forecaster, unseen: Block) -> Array:

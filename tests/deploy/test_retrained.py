@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from deploy.verify import retrained
-from deploy.verify.regimes import START_US, Change, write_tape
+from deploy.verify.markets import START_US
+from deploy.verify.regimes import Change, write_tape
 from deploy.verify.retrained import FULL, Seen, judged
 from models.forecaster.base import HORIZONS_MIN
 from producers.base import Story, Trade
