@@ -2,7 +2,9 @@
 
 The engine runs in real time in this process and gets whole sessions of the simulated market, 300 times as fast as they would
 happen. After each checkpoint, and a full garbage collection, its sizes are looked at. A checkpoint comes every 25 minutes of the
-market, not every five: between two of them more state comes together than in a live week.
+market, not every five: between two of them more state comes together than in a live week. The checkpoint's folder reaches its
+size after some 60 of them, which are five hours of a live week and four sessions here: the week begins behind sessions that
+are not counted.
 """
 
 from __future__ import annotations
@@ -38,6 +40,7 @@ from streams.settings import Settings
 
 CHECKPOINT_S = 5  # the shortest that there is
 SPEED = 300.0  # a session in 78 s: its 15 checkpoints hold a whole round of what is cleaned up at every tenth
+WARM_UP = 3  # sessions before the week: with its first day they hold the checkpoints that the folder takes to fill up
 TRADES_A_MINUTE = 60.0  # of each symbol
 GROWTH = 1.25  # of the last day's greatest size over the second day's: what differs from day to day stays below it
 COUNTED = {"spark.sql.streaming.stateStore.rocksdb.trackTotalNumberOfRows": "true"}
@@ -47,7 +50,7 @@ MIB = 2**20
 
 @dataclass(frozen=True)
 class Sizes:
-    """How large the engine was at one checkpoint of session `day` (from 0); sizes in MiB.
+    """How large the engine was at one checkpoint of session `day` (from 0; below it: before the week); sizes in MiB.
 
     Attributes
     ----------
@@ -91,7 +94,7 @@ class Sessions:
 
 
 def run(settings: Settings, days: int, symbols: int, console: Console) -> dict[str, Any]:
-    """Return the sizes at all checkpoints of `days` sessions, the greatest of each day, and how much the last days' grew."""
+    """Return the sizes at all checkpoints, the greatest of each of `days` sessions, and how much the last one's grew."""
     names = ",".join(f"S{number:04d}" for number in range(symbols))
     with own_broker(settings) as broker:
         own = msgspec.structs.replace(broker, engine="realtime", checkpoint_s=CHECKPOINT_S, symbols=names, topic_prefix="week.")
@@ -115,15 +118,15 @@ def _engine(own: Settings) -> Iterator[tuple[SparkSession, StreamingQuery]]:
 
 def _watched(own: Settings, session: SparkSession, query: StreamingQuery, days: int, console: Console) -> list[Sizes]:
     """Feed the sessions and return the sizes at each checkpoint until all have been told."""
-    tape = Sessions(Market(symbols=own.symbol_list), days, wall_ts_us())
+    tape = Sessions(Market(symbols=own.symbol_list), WARM_UP + days, wall_ts_us())
     stop = threading.Event()
     with ThreadPoolExecutor(1) as pool, console.status("") as status:
         fed = pool.submit(Producing(own, tape, AtSpeed(SPEED, stop.is_set), stop).run)
         try:
             samples = []
             for progress in _checkpoints(query, fed):
-                samples.append(sizes(session, own, progress, min(tape.day, days - 1)))
-                status.update(f"session {samples[-1].day + 1} of {days}, {len(samples)} checkpoints")
+                samples.append(sizes(session, own, progress, min(tape.day - WARM_UP, days - 1)))
+                status.update(f"session {samples[-1].day + 1} of {days} (before 1: warming up), {len(samples)} checkpoints")
         finally:
             stop.set()
     fed.result()
@@ -180,7 +183,7 @@ def _file_bytes(path: Path) -> int:
 
 def judged(samples: list[Sizes]) -> dict[str, Any]:
     """Return the greatest size of each day by measure, the last day's over the second day's, and whether all stay in bounds."""
-    days = sorted({one.day for one in samples})
+    days = sorted({one.day for one in samples if one.day >= 0})
     greatest = {name: [max(getattr(one, name) for one in samples if one.day == day) for day in days] for name in MEASURES}
     growth = {name: values[-1] / max(values[:2][-1], 1e-9) for name, values in greatest.items()}
     holds = len(days) > 2 and all(each <= GROWTH for each in growth.values())

@@ -354,6 +354,7 @@ def coverage(
 verify_app.command()(forecast_cli.controls)
 verify_app.command()(forecast_cli.lookahead)
 verify_app.command("retrain")(training_cli.verify)
+verify_app.command("training")(training_cli.verify_kills)
 verify_app.command()(proof_cli.replay)
 verify_app.command()(proof_cli.contract)
 verify_app.command()(proof_cli.faults)
@@ -407,7 +408,7 @@ def _show(figures: dict[str, Any], table: Callable[[dict[str, Any]], Table], rep
 
 @bench_app.command()
 def week(
-    days: Annotated[int, typer.Option(min=3, help="sessions: one to fill up, one to measure by, the rest to compare")] = 5,
+    days: Annotated[int, typer.Option(min=3, help="sessions behind three to fill up; the last is held against the second")] = 5,
     symbols: Annotated[int, typer.Option(min=1, help="of how many symbols")] = 6,
     report: Annotated[Path | None, typer.Option("--json", "--report", help="write the figures here")] = None,
 ) -> None:

@@ -27,6 +27,7 @@ Windows = Annotated[int, typer.Option(min=256, help="at most so many windows for
 Newest = Annotated[str, typer.Option(help="learn from the newest so much of the lake alone, as 90m, 12h or 30d; default: all")]
 Workers = Annotated[int, typer.Option(min=1, max=64, help="processes on this machine that share each batch")]
 Strategy = Annotated[str, typer.Option(help="one device, mirrored over all of this machine, or auto: mirrored if several GPUs")]
+Precision = Annotated[str, typer.Option(help="float32, bfloat16 (mixed), or auto: bfloat16 where there are GPUs that have it")]
 Shadow = Annotated[bool, typer.Option(help="where it is not promoted: let it forecast beside the champion, as challenger")]
 Ablated = Annotated[
     bool, typer.Option("--ablation/--no-ablation", help="train without sentiment too, and say what that is worth")
@@ -67,6 +68,7 @@ def train(  # noqa: PLR0913, PLR0917 - a command's options are its arguments
     seed: Seed = 7,
     windows: Windows = 20_000,
     newest: Newest = "",
+    precision: Precision = "auto",
     workers: Workers = 1,
     strategy: Strategy = "auto",
     shadow: Shadow = False,
@@ -80,7 +82,7 @@ def train(  # noqa: PLR0913, PLR0917 - a command's options are its arguments
     if ensure:
         roles.train(bus.find_broker(settings.load()))
         return
-    _train(_choice(epochs, seed, windows, newest), _how(workers, strategy, shadow, ablation), report)
+    _train(_choice(epochs, seed, windows, newest, precision), _how(workers, strategy, shadow, ablation), report)
 
 
 def retrain(  # noqa: PLR0913, PLR0917 - a command's options are its arguments
@@ -93,6 +95,7 @@ def retrain(  # noqa: PLR0913, PLR0917 - a command's options are its arguments
     seed: Seed = 7,
     windows: Windows = 20_000,
     newest: Newest = "",
+    precision: Precision = "auto",
     shadow: Shadow = False,
     ablation: Ablated = True,
     model: Annotated[str, typer.Option(help="forecaster, or sentiment: the model of headlines, on --labels")] = FORECASTER,
@@ -108,7 +111,7 @@ def retrain(  # noqa: PLR0913, PLR0917 - a command's options are its arguments
     if kind_of(model) == SENTIMENT:
         _retrain_sentiment(labels, every, epochs, seed, report)
     elif not every:
-        _train(_choice(epochs, seed, windows, newest), _how(1, "auto", shadow, ablation), report)
+        _train(_choice(epochs, seed, windows, newest, precision), _how(1, "auto", shadow, ablation), report)
     else:
         from deploy import retraining  # noqa: PLC0415 - the command line must answer --help at once
 
@@ -120,6 +123,8 @@ def retrain(  # noqa: PLR0913, PLR0917 - a command's options are its arguments
             "--windows",
             str(windows),
             *(("--newest", newest) if newest else ()),
+            "--precision",
+            precision,
         )
         how = (*(("--shadow",) if shadow else ()), *(() if ablation else ("--no-ablation",)))
         plan = retraining.Plan(seconds_of(every), seconds_of(settle) if on_drift else None, (*choice, *how))
@@ -136,6 +141,22 @@ def verify(
     figures = retrained.run(settings.load(), retrained.FULL, out, plot)
     write_figures(figures, report)
     out.print(retrained.as_table(figures))
+    if not figures["holds"]:
+        raise typer.Exit(1)
+
+
+def verify_kills(
+    kills: Annotated[int, typer.Option(min=1, help="trainings that are killed in each of the four steps")] = 5,
+    seed: Annotated[int, typer.Option(help="decides at which points")] = 1,
+    quick: Annotated[bool, typer.Option(help="one kill in each step")] = False,
+    report: Report = None,
+) -> None:
+    """Kill -9 trainings at random points of ETL, training, registration, promotion: the next must end like an undisturbed one."""
+    from deploy.verify import training  # noqa: PLC0415 - the command line must answer --help at once
+
+    figures = training.run(settings.load(), 1 if quick else kills, seed, out)
+    write_figures(figures, report)
+    out.print(training.as_table(figures))
     if not figures["holds"]:
         raise typer.Exit(1)
 
@@ -178,11 +199,15 @@ def _retrain_sentiment(labels: Path | None, every: str, epochs: int, seed: int, 
     _show(announcement, "on unseen headlines", report)
 
 
-def _choice(epochs: int, seed: int, windows: int, newest: str) -> Any:
+def _choice(epochs: int, seed: int, windows: int, newest: str, precision: str) -> Any:
     from models.training.job import Choice  # noqa: PLC0415 - the command line must answer --help at once
 
     minutes = round(seconds_of(newest) / UNITS_S["m"]) if newest else 0
-    return Choice(epochs=epochs, seed=seed, limit=windows, newest_min=minutes)
+    asked = {"epochs": epochs, "seed": seed, "limit": windows, "newest_min": minutes, "precision": precision}
+    try:
+        return msgspec.convert(asked, Choice)
+    except msgspec.ValidationError as error:
+        raise SettingsError(f"there is no precision {precision!r}; there are auto, float32 and bfloat16") from error
 
 
 def _how(workers: int, strategy: str, shadow: bool, ablation: bool) -> Any:

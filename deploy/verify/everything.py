@@ -25,9 +25,10 @@ FULL: Mapping[str, Arguments] = {
     "faults": ("--kills", "30"),
     "lookahead": (),
     "controls": (),
+    "training": (),
 }
 QUICK: Mapping[str, Arguments] = {**FULL, "faults": ("--kills", "4")}
-WITHOUT_TAPE = frozenset({"lookahead", "controls"})
+WITHOUT_TAPE = frozenset({"lookahead", "controls", "training"})
 
 
 def run(tape: Path, console: Console, *, quick: bool, only: Sequence[str] = ()) -> dict[str, Any]:

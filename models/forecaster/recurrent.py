@@ -11,7 +11,7 @@ import warnings
 from contextlib import suppress
 from pathlib import Path
 from statistics import NormalDist
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,11 +35,12 @@ DROPOUT = 0.2
 INPUT_DROPOUT = 0.3  # windows overlap by 49 minutes of 50, so without it the network learns them by heart in two epochs
 THREADS = 2  # training leaves the other cores to the stages that serve
 LARGEST_DIFFERENCE = 1e-5  # Keras against ONNX Runtime, in volatilities
+Precision = Literal["float32", "mixed_bfloat16"]
 LAYERS: dict[Cell, Any] = {"LSTM": keras.layers.LSTM, "RNN": keras.layers.SimpleRNN}
 
 MEDIAN = len(LEVELS) // 2
 Z = [NormalDist().inv_cdf(level) for level in LEVELS.tolist()]
-__all__ = ["build", "check", "keras", "losses", "prepare", "tf", "weights", "write"]
+__all__ = ["build", "check", "in_full_precision", "keras", "losses", "prepare", "tf", "weights", "write"]
 Scaler = dict[str, tuple[float, float]]
 Samples = NDArray[np.float32]
 
@@ -52,7 +53,7 @@ def prepare() -> None:
         tf.config.threading.set_inter_op_parallelism_threads(THREADS)
 
 
-def build(scaler: Scaler, cell: Cell = "LSTM", *, seed: int = 0, dropout: bool = True) -> Any:
+def build(scaler: Scaler, cell: Cell = "LSTM", *, seed: int = 0, dropout: bool = True, precision: Precision = "float32") -> Any:
     """Return the untrained network: [N, 50, F] features to [N, H, 1 + Q], the mean and the quantiles.
 
     Outputs are in units of scale sqrt(h), see :class:`models.forecaster.windows.Windows`. Quantiles are ordered by
@@ -69,6 +70,8 @@ def build(scaler: Scaler, cell: Cell = "LSTM", *, seed: int = 0, dropout: bool =
         Of the first weights and of what is dropped; nothing else here is random.
     dropout : bool
         Whether anything is dropped while it is trained.
+    precision : Precision
+        Of the recurrent layer; its weights, and all that comes behind it, are float32 in any case.
     """
     shares = (INPUT_DROPOUT, DROPOUT) if dropout else (0.0, 0.0)
     inputs = keras.Input((WINDOW, len(FEATURES)), name="features")
@@ -78,6 +81,7 @@ def build(scaler: Scaler, cell: Cell = "LSTM", *, seed: int = 0, dropout: bool =
         "kernel_initializer": keras.initializers.GlorotUniform(seed + 2),
         "recurrent_initializer": keras.initializers.Orthogonal(seed=seed + 3),
         "seed": seed + 5,
+        "dtype": precision,
     }
     hidden = LAYERS[cell](UNITS, name="recurrent", **first)(noisy)
     hidden = keras.layers.Dropout(shares[1], seed=seed + 4)(hidden)
@@ -86,6 +90,7 @@ def build(scaler: Scaler, cell: Cell = "LSTM", *, seed: int = 0, dropout: bool =
         kernel_initializer="zeros",
         bias_initializer=keras.initializers.Constant(_random_walk_bias()),
         name="head",
+        dtype="float32",
     )(hidden)
     raw = keras.layers.Reshape((len(HORIZONS_MIN), 1 + len(LEVELS)))(raw)
     return keras.Model(inputs, _ordered(raw))
@@ -131,9 +136,23 @@ def losses(target: Any, output: Any) -> Any:
     return pinball + 0.1 * ops.mean(keras.losses.huber(weight * returns, weight * output[:, :, :1], delta=2.0), axis=1)
 
 
+def in_full_precision(network: Any, scaler: Scaler) -> Any:
+    """Return a float32 network with the weights of `network`, made by :func:`build` with `scaler`: what is stored and served."""
+    recurrent = network.get_layer("recurrent")
+    if recurrent.compute_dtype == "float32":
+        return network
+    full = build(scaler, _cell(recurrent))
+    full.set_weights(network.get_weights())
+    return full
+
+
+def _cell(recurrent: Any) -> Cell:
+    return "LSTM" if isinstance(recurrent, keras.layers.LSTM) else "RNN"
+
+
 def weights(network: Any, scaler: Scaler) -> Weights:
     """Return the weights of `network`, made by :func:`build` with `scaler`; the scaler is folded into the first layer."""
-    cell: Cell = "LSTM" if isinstance(network.get_layer("recurrent"), keras.layers.LSTM) else "RNN"
+    cell = _cell(network.get_layer("recurrent"))
     kernel, recurrent, bias = (np.asarray(value, np.float64) for value in network.get_layer("recurrent").get_weights())
     scales, offsets = (np.array(values) for values in normalisation(scaler))
     head, head_bias = (np.asarray(value, np.float64) for value in network.get_layer("head").get_weights())

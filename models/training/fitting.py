@@ -6,14 +6,16 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from models.forecaster.recurrent_recipe import SEEDS
 from models.training.dataset import Examples
-from models.training.job import Place
+from models.training.job import Choice, Place
 
 if TYPE_CHECKING:
+    from models.forecaster.recurrent import Precision
     from models.training.loop import History, Tell, Trainer
 
 Strategy = Literal["auto", "one", "mirrored"]
 MOODS = ("sentiment", "news", "sentiment_n")  # the features that a training without sentiment mutes
 MUTED = (0.0, 0.0)
+AMPERE = (8, 0)  # the compute capability from which NVIDIA's GPUs have bfloat16
 
 
 def scaler(place: Place) -> dict[str, tuple[float, float]]:
@@ -30,7 +32,8 @@ def trainer(place: Place, strategy: Any = None, *, dropout: bool = True) -> Trai
     recurrent.prepare()
     choice, of_features = place.job.choice, scaler(place)
     plan = loop.Plan(choice.epochs, min(choice.batch, len(place.parts[0])))
-    return loop.Trainer(lambda: recurrent.build(of_features, seed=SEEDS * choice.seed, dropout=dropout), plan, strategy)
+    seed, sums = SEEDS * choice.seed, precision(choice)
+    return loop.Trainer(lambda: recurrent.build(of_features, seed=seed, dropout=dropout, precision=sums), plan, strategy)
 
 
 def fit(place: Place, chosen: Strategy, tell: Tell) -> tuple[Any, History]:
@@ -46,7 +49,7 @@ def fit(place: Place, chosen: Strategy, tell: Tell) -> tuple[Any, History]:
     recurrent.prepare()  # threads first: whatever reads a shard computes something
     own = trainer(place, strategy(chosen))
     history = run(own, place, tell, writes=True)
-    return own.network, history
+    return recurrent.in_full_precision(own.network, scaler(place)), history
 
 
 def run(own: Trainer, place: Place, tell: Tell, *, writes: bool) -> History:
@@ -70,6 +73,17 @@ def steps(own: Trainer, place: Place, count: int) -> list[float]:
         losses += own.steps(examples(epoch), count - len(losses))
         epoch += 1
     return losses
+
+
+def precision(choice: Choice) -> Precision:
+    """Return how the recurrent layer computes: `auto` is bfloat16 where there are GPUs and all of them have it."""
+    from models.forecaster.recurrent import tf  # noqa: PLC0415 - seconds
+
+    if choice.precision != "auto":
+        return "mixed_bfloat16" if choice.precision == "bfloat16" else "float32"
+    gpus = [tf.config.experimental.get_device_details(gpu) for gpu in tf.config.list_physical_devices("GPU")]
+    able = bool(gpus) and all(gpu.get("compute_capability", (0, 0)) >= AMPERE for gpu in gpus)
+    return "mixed_bfloat16" if able else "float32"
 
 
 def strategy(chosen: Strategy) -> Any:

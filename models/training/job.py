@@ -16,6 +16,7 @@ import shutil
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 import numpy as np
@@ -45,6 +46,8 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
         Whether the network sees sentiment; without, its three columns are muted.
     newest_min : int
         Only windows of the newest so many minutes of the lake are looked at; 0: all.
+    precision : Literal
+        Of the recurrent layer's sums: `bfloat16` halves what they move on a GPU; `auto` is that where all GPUs have it.
     """
 
     epochs: int = 12
@@ -53,6 +56,7 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
     limit: int = TRAINING_WINDOWS
     sentiment: bool = True
     newest_min: int = 0
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import msgspec
 import numpy as np
@@ -41,6 +41,9 @@ if TYPE_CHECKING:
     from models.training.loop import History
 
 DECISION = "decision.json"
+Step = Literal["etl", "training", "registration", "promotion"]
+STEPS: tuple[Step, ...] = get_args(Step)
+Enter = Callable[[Step], None]
 
 
 class How(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,8 +70,22 @@ class How(msgspec.Struct, frozen=True, kw_only=True):
     progress: bool = True
 
 
-def train(settings: Settings, choice: Choice = Choice(), how: How = How()) -> ModelAnnouncement:  # noqa: B008 - frozen
+def _told_nobody(_step: Step) -> None:
+    """Tell nobody."""
+
+
+def train(
+    settings: Settings,
+    choice: Choice = Choice(),  # noqa: B008 - frozen
+    how: How = How(),  # noqa: B008 - frozen
+    enter: Enter = _told_nobody,
+) -> ModelAnnouncement:
     """Train the LSTM on the lake, compare it, store and record it, announce what was decided where a broker is set; return that.
+
+    Parameters
+    ----------
+    enter : Enter
+        Called as each step begins: whoever kills trainings wants to know which one it hits.
 
     Raises
     ------
@@ -81,16 +98,20 @@ def train(settings: Settings, choice: Choice = Choice(), how: How = How()) -> Mo
     """
     with session.alone(settings), session.reporting(settings) as (client, say), _bars(shown=how.progress) as bars:
         say("training", "reading the lake", {"epoch": 0, "epochs": choice.epochs})
+        enter("etl")
         place = job.unfinished(settings, choice)
         if place is None:
             place = job.begin(settings, etl.run(settings, bars.shards), choice)
+        enter("training")
         network, history = _fitted(place, how, bars, say)
+        enter("registration")
         unseen = promotion.block(dataset.final_rows(settings), place.job.border_ts_us, place.job.end_ts_us)
         model = _stored(settings, place, network, unseen)
         blind = _blind(place, how, bars, say) if how.ablation else None
         decision = _decided(settings, place, model, blind, unseen)
         announcement = session.told(model, decision, _record(settings, place, model, decision, history))
         announcement = msgspec.structs.replace(announcement, shadow=how.shadow and not decision.promoted)
+        enter("promotion")
         session.carry_out(settings, model, announcement, client)
         place.end()
         say("done", f"{announcement.model_id}: {announcement.reason}", {"epochs": choice.epochs})

@@ -39,7 +39,8 @@ def fit(place: Place, count: int, tell: Tell) -> tuple[Any, History]:
     ModelError
         A worker ended before the training did.
     """
-    from models.training import fitting  # noqa: PLC0415 - with it TensorFlow
+    from models.forecaster import recurrent  # noqa: PLC0415 - with it TensorFlow
+    from models.training import fitting  # noqa: PLC0415
 
     known = 0
 
@@ -49,7 +50,8 @@ def fit(place: Place, count: int, tell: Tell) -> tuple[Any, History]:
 
     _run(place, count, look)
     own = fitting.trainer(place)
-    return own.network, fitting.run(own, place, tell, writes=False)  # over already: this reads what the workers reached
+    history = fitting.run(own, place, tell, writes=False)  # over already: this reads what the workers reached
+    return recurrent.in_full_precision(own.network, fitting.scaler(place)), history
 
 
 def trace(place: Place, count: int, steps: int) -> tuple[list[float], list[Any]]:

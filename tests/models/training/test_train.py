@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -15,9 +14,7 @@ import pytest
 from models import registry, tracking
 from models.forecaster import onnx_model
 from models.forecaster.base import HORIZONS_MIN
-from models.forecaster.onnx_model import OnnxForecaster
 from models.forecaster.random_walk import RandomWalk, Z
-from models.registry import StoredModel
 from models.training import dataset, promotion
 from models.training.job import Choice
 from models.training.train import How, compare, train
@@ -30,7 +27,6 @@ from tests.models.forecaster.samples import rows, windows
 from tests.models.training.lakes import fill
 
 QUIET = How(progress=False, ablation=False)
-STEPS = ("models.tracking._register", "models.registry.promote")
 
 
 @pytest.fixture(scope="module")
@@ -84,48 +80,6 @@ def test_trained_again_on_the_same_data_it_is_the_champion_already_and_nothing_i
     # one training in some hundred has another id, see docs/training.md; it is then another model
     assert len(tracking.versions(own, "forecaster")) - len(before[0]) == (again.model_id != announced.model_id)
     assert registry.promotions(own, "forecaster") == before[1]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("step", STEPS)
-def test_killed_at_a_step_the_next_training_ends_as_an_undisturbed_one(
-    own: Settings, announced: ModelAnnouncement, step: str, tmp_path: Path
-) -> None:
-    """The process dies (SIGKILL) when it comes to `step`; another process then trains with the same choice."""
-    assert announced.promoted
-    home = tmp_path / "home"
-    shutil.copytree(own.home / "lake", home / "lake")
-    shutil.copytree(own.home / "training" / "shards", home / "training" / "shards")
-    assert _train_in_a_process(home, step) == -signal.SIGKILL
-    assert _train_in_a_process(home, "") == 0
-    mine = msgspec.structs.replace(own, home=home)
-    (version,) = tracking.versions(mine, "forecaster")
-    (promoted,) = registry.promotions(mine, "forecaster")
-    assert (version["model_id"], version["reason"]) == (promoted.model_id, promoted.reason)
-    assert [card.model_id for card in registry.stored(mine, "forecaster")] == [promoted.model_id]
-    assert not (home / "training" / "job").exists()
-    found, expected = (OnnxForecaster(one).forecast(windows(5)) for one in (_champion(mine), _champion(own)))
-    np.testing.assert_allclose(found.quantiles, expected.quantiles, rtol=1e-4, atol=1e-9)
-
-
-def _champion(of: Settings) -> StoredModel:
-    champion = registry.champion(of, "forecaster")
-    assert champion is not None
-    return champion
-
-
-def _train_in_a_process(home: Path, dies_at: str) -> int:
-    script = f"""
-import os, pydoc, signal
-from models.training.job import Choice
-from models.training.train import How, train
-from streams import settings
-if {dies_at!r}:
-    owner, _, name = {dies_at!r}.rpartition(".")
-    setattr(pydoc.locate(owner), name, lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL))
-train(settings.load({{"TICKCAST_HOME": {str(home)!r}}}), Choice(epochs=2, seed=3), How(progress=False, ablation=False))
-"""
-    return subprocess.run([sys.executable, "-c", script], check=False, stderr=subprocess.DEVNULL).returncode
 
 
 @pytest.mark.slow
@@ -230,3 +184,33 @@ def test_a_model_is_compared_with_itself_at_no_skill(tmp_path: Path) -> None:
 def test_serving_loads_no_tensorflow() -> None:
     script = "import sys, consumers.forecaster; sys.exit(any(name in sys.modules for name in ('tensorflow', 'keras', 'torch')))"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+@pytest.mark.slow
+def test_sums_in_bfloat16_make_a_model_that_is_served_in_float32_and_learns_as_much(own: Settings, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    shutil.copytree(own.home / "lake", home / "lake")
+    shutil.copytree(own.home / "training" / "shards", home / "training" / "shards")
+    mine = msgspec.structs.replace(own, home=home)
+    rough = train(mine, Choice(epochs=2, seed=3, precision="bfloat16"), QUIET)
+    exact = train(own, Choice(epochs=2, seed=3), QUIET)
+    assert rough.model_id != exact.model_id
+    assert rough.metrics["pinball_5m"] == pytest.approx(exact.metrics["pinball_5m"], rel=0.02)
+    ours, theirs = (onnx_model.load(one).forecast(windows(5)).quantiles for one in (rough, exact))
+    assert not np.array_equal(ours, theirs)
+    np.testing.assert_allclose(ours, theirs, rtol=0.2, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_a_network_of_bfloat16_keeps_its_weights_and_its_head_in_float32(own: Settings) -> None:
+    from models.forecaster import recurrent  # noqa: PLC0415 - loads TensorFlow
+
+    recurrent.prepare()
+    scaler = dataset.load(own, seed=1).train.examples.scaler()
+    network = recurrent.build(scaler, precision="mixed_bfloat16")
+    assert network.get_layer("recurrent").compute_dtype == "bfloat16"
+    assert {str(variable.dtype) for variable in network.trainable_variables} == {"float32"}
+    full = recurrent.in_full_precision(network, scaler)
+    sample = windows(4).features
+    assert full.get_layer("recurrent").compute_dtype == "float32"
+    np.testing.assert_allclose(np.asarray(full(sample)), np.asarray(network(sample)), atol=0.05)
