@@ -17,6 +17,8 @@ FIRST_BACK_OFF_S = 1.0
 LONGEST_BACK_OFF_S = 30.0
 USER_ERROR = 2
 STOP_TIMEOUT_S = 20.0
+GIVES_WAY = 5  # niceness of what scores and shows forecasts
+LAST = 10  # niceness of what nobody waits for
 
 AUTOGROUP_TRIES, AUTOGROUP_PAUSE_S = 5, 0.1  # Linux lets a user lower one session in a tenth of a second
 
@@ -32,7 +34,7 @@ class Process:
     arguments : tuple[str, ...]
         Further arguments of that command.
     niceness : int
-        Added to the process's priority number; work that must not disturb the stream has 10.
+        How far it comes after others that want the same core: none of what makes forecasts, :data:`GIVES_WAY`, :data:`LAST`.
     """
 
     role: str
