@@ -17,7 +17,6 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
-from consumers.base import LARGEST_BATCH
 from consumers.history import Arrival, SymbolHistory
 from consumers.memory import is_provisional
 from models.calibration.matured import Calibrator
@@ -40,6 +39,9 @@ MODEL = "forecaster"
 ROUND = 48  # windows of provisional forecasts at once: two runs of the network, so that a final row waits 20 ms at most
 # Of all symbols together: each costs the broker, the scorer and the page more than it costs to make.
 PROVISIONAL_PER_S = 300.0
+MOST_AT_ONCE = (
+    100  # records; a minute's end brings a final row of every symbol, and the first forecasts shall not wait for the last
+)
 FEATURED_HEADER = "featured_ts_us"  # when the engine's row reached the broker, wall clock, decimal text
 
 
@@ -80,7 +82,7 @@ class ForecastHandler:
     memory: tuple[str, ...] = ("features", "forecasts", "calibration")
     # a window and room for late revisions; the longest horizon and what was not committed
     lookback_min: Mapping[str, int] = MappingProxyType({"features": 180, "forecasts": 60})
-    max_batch = LARGEST_BATCH
+    max_batch = MOST_AT_ONCE
     company_s = 0.0
 
     def __init__(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -48,12 +48,14 @@ def lookahead(
 
 def bench_forecast(
     seconds: Annotated[float, typer.Option(min=10, help="how long each of the two loads is measured")] = 120.0,
+    symbols: Annotated[Literal["6", "500"] | None, typer.Option(help="only the load of so many symbols")] = None,
     report: Report = None,
 ) -> None:
     """Time ticks on their way to the LSTM's forecasts, everything running: 60 ticks/s of 6 symbols, then 1,000 of 500."""
     from deploy import bench_forecast as bench  # noqa: PLC0415 - the command line must answer --help at once
 
-    figures = bench.run(settings.load(), seconds, out)
+    names = bench.LOADS if symbols is None else [f"{symbols} symbols"]
+    figures = bench.run(settings.load(), seconds, out, names)
     _show(figures, bench.as_table(figures), report)
 
 

@@ -23,7 +23,7 @@ from rich.console import Console
 from deploy import drained, roles
 from deploy.local import jars, supervisor
 from deploy.local.broker import free_port
-from deploy.local.processes import Process
+from deploy.local.processes import GIVES_WAY, LAST, Process
 from deploy.local.supervisor import Plan, Supervisor
 from models import registry
 from models.forecaster.recurrent_recipe import NAME
@@ -150,9 +150,9 @@ def plan(settings: Settings, wish: Wish, tape: object) -> Plan:
     part = settings.state / "cut.json"
     part.parent.mkdir(parents=True, exist_ok=True)
     part.write_bytes(msgspec.json.encode(wish.cut))
-    work = [role("score"), role("archive", niceness=10)]
+    work = [role("score", niceness=GIVES_WAY), role("archive", niceness=LAST)]
     work += [] if isinstance(tape, RecordedTape) else [role("sentiment")]
-    work += [role("console")] if wish.page else []
+    work += [role("console", niceness=GIVES_WAY)] if wish.page else []
     produce = role("produce", "--replay", str(part.resolve()), "--speed", wish.speed)
     return Plan(((role("stream"), role("forecast")), tuple(work)), held=(produce,))
 

@@ -18,7 +18,7 @@ from rich.console import Console
 from deploy import audit, roles
 from deploy.ledger import Reader
 from deploy.local import jars, supervisor
-from deploy.local.processes import Process
+from deploy.local.processes import GIVES_WAY, LAST, Process
 from deploy.local.supervisor import Plan, Supervisor
 from producers import catalog
 from producers.catalog import Choice
@@ -81,10 +81,10 @@ def plan(settings: Settings, options: Options) -> Plan:
         return Process(name, settings, arguments, niceness)
 
     produce = role("produce", *options.arguments)
-    console = () if options.headless else (role("console"),)
-    work = (role("sentiment"), role("score"), role("archive", niceness=10))
-    train = role("train", "--ensure", niceness=10)
-    again = ((role("retrain", *options.retrain, niceness=10),),) if options.retrain else ()
+    console = () if options.headless else (role("console", niceness=GIVES_WAY),)
+    work = (role("sentiment"), role("score", niceness=GIVES_WAY), role("archive", niceness=LAST))
+    train = role("train", "--ensure", niceness=LAST)
+    again = ((role("retrain", *options.retrain, niceness=LAST),),) if options.retrain else ()
     if options.bounded:
         return Plan(((role("stream"), role("forecast")), (*work, *console), (train,), *again), held=(produce,))
     return Plan(((role("stream"), role("forecast"), *console), (produce, *work), (train,), *again))

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
-from kafka.admin import KafkaAdminClient, NewTopic
+from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient, NewTopic
 from kafka.errors import KafkaError, TopicAlreadyExistsError
 from kafka.partitioner.default import murmur2
 
@@ -160,6 +160,16 @@ def _create(admin: KafkaAdminClient, topic: NewTopic) -> None:
         admin.create_topics([topic], wait_for_metadata=True)
     except TopicAlreadyExistsError:
         return  # another role was quicker: what we want is there
+
+
+def let_broker_stamp(settings: Settings, *topics: str) -> None:
+    """Have the broker stamp what comes to `topics` from now on; by default a record has the time at which it was made."""
+    admin = _connected(KafkaAdminClient, settings)
+    stamped = {"message.timestamp.type": "LogAppendTime"}
+    try:
+        admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, settings.topic(name), stamped) for name in topics])
+    finally:
+        admin.close()
 
 
 def as_record(settings: Settings, raw: Any) -> Record:

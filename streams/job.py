@@ -22,6 +22,7 @@ INPUTS = ("ticks", "sentiment")
 # Records behind at which `auto` takes micro-batches: about 10 s of work for real time here. It must not work off much
 # more: the watermark moves at a checkpoint, and partitions read at different paces would be days apart by then.
 FAR_BEHIND = 100_000
+HEAP = "1g"
 PROMPT_MS = 2  # of `Settings.flush_ms`: nothing waits in Kafka's clients
 LEAST_FETCH = 65_536  # bytes, where rows may wait for company
 
@@ -30,7 +31,9 @@ def options(settings: Settings) -> dict[str, str]:
     """Return the engine's options of Spark."""
     return {
         "spark.app.name": "tickcast-features",
-        "spark.driver.memory": "1g",
+        "spark.driver.memory": HEAP,
+        # a heap that begins small is marked every few seconds, with a pause of up to 90 ms that looks for unused classes
+        "spark.driver.extraJavaOptions": f"{spark.JAVA} -Xms{HEAP}",
         # Spark's default of 50 ms is nearly the whole latency of a tick
         "spark.shuffle.streaming.networkBufferMaxWaitTimeMs": str(settings.flush_ms),
     }

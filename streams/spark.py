@@ -28,8 +28,9 @@ STATE = {
         "org.apache.spark.sql.execution.streaming.checkpointing.FileSystemBasedCheckpointFileManager"
     ),
 }
+JAVA = f"-Dlog4j2.configurationFile={Path(__file__).with_name('log4j2.properties')}"  # options of Java for every application
 QUIET = {
-    "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={Path(__file__).with_name('log4j2.properties')}",
+    "spark.driver.extraJavaOptions": JAVA,
     "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",
     # a page that nobody can open would keep the last thousand plans, each half a megabyte of heap

@@ -17,6 +17,10 @@ FIRST_BACK_OFF_S = 1.0
 LONGEST_BACK_OFF_S = 30.0
 USER_ERROR = 2
 STOP_TIMEOUT_S = 20.0
+GIVES_WAY = 5  # niceness of what scores and shows forecasts
+LAST = 10  # niceness of what nobody waits for
+
+AUTOGROUP_TRIES, AUTOGROUP_PAUSE_S = 5, 0.1  # Linux lets a user lower one session in a tenth of a second
 
 
 @dataclass
@@ -30,7 +34,7 @@ class Process:
     arguments : tuple[str, ...]
         Further arguments of that command.
     niceness : int
-        Added to the process's priority number; work that must not disturb the stream has 10.
+        How far it comes after others that want the same core: none of what makes forecasts, :data:`GIVES_WAY`, :data:`LAST`.
     """
 
     role: str
@@ -56,15 +60,15 @@ class Process:
     def start(self) -> None:
         """Start the role; its output is appended to its log."""
         self.log_path.parent.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "deploy", "--supervised", self.role, *self.arguments]
-        if self.niceness:
-            command = ["nice", "-n", str(self.niceness), *command]
+        command = lowered([sys.executable, "-m", "deploy", "--supervised", self.role, *self.arguments], self.niceness)
         variables = os.environ | self.settings.environment() | {"PYTHONUNBUFFERED": "1"}
         with self.log_path.open("ab") as log:
             # a session of its own: Ctrl-C goes to the supervisor alone, which stops the roles in order
             self.handle = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=variables, start_new_session=True
             )
+        if self.niceness:
+            yield_to_others(self.handle.pid, self.niceness)
         self.started_s = time.monotonic()
 
     def tend(self) -> str | None:
@@ -134,3 +138,26 @@ class Process:
         except subprocess.TimeoutExpired:
             self.handle.kill()
             self.handle.wait()
+
+
+def lowered(command: list[str], niceness: int) -> list[str]:
+    """Return `command` with a niceness, which counts among all processes where Linux has no autogroups."""
+    return ["nice", "-n", str(niceness), *command] if niceness else command
+
+
+def yield_to_others(pid: int, niceness: int) -> None:
+    """Let the session of `pid` come after all others where they compete for a core, as `nice` alone would not.
+
+    Linux shares the cores between sessions first (autogroups, where they are switched on), and each of our processes has its own:
+    within one, niceness only counts among its threads. Elsewhere there is nothing to do.
+    """
+    group = Path(f"/proc/{pid}/autogroup")
+    for _ in range(AUTOGROUP_TRIES):
+        try:
+            group.write_text(str(niceness))
+        except BlockingIOError:
+            time.sleep(AUTOGROUP_PAUSE_S)
+        except OSError:  # no autogroups here, or the process has ended already
+            return
+        else:
+            return

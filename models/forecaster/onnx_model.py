@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,9 @@ from streams.errors import ModelError
 from streams.messages import ModelAnnouncement
 
 CHUNK = 24  # windows a run: what the layer's state and weights take then stays in a core's own cache
+BLOCK = 8 * CHUNK  # windows whose features are made at once: they stay in the core's cache, too
 MOST_THREADS = 8
+PARTS = tuple(part.name for part in fields(Predictions))
 
 
 class OnnxForecaster:
@@ -51,17 +55,20 @@ class OnnxForecaster:
 
     def forecast(self, windows: Windows) -> Predictions:
         """Return the forecasts of `windows`, which are full."""
-        raw = self.run(windows.features).astype(np.float64)
-        scaled = raw * (windows.scale[:, None] * ROOT_HORIZON)[:, :, None]
-        quantiles = scaled[:, :, 1:]
-        return Predictions(scaled[:, :, 0], quantiles, prob_up(quantiles))
+        if len(windows) <= BLOCK:
+            return _scaled(windows, self.run(windows.features))
+        # while the network runs on one block, what it sees of the next is made
+        begun = [(block, self._begun(block.features)) for block in map(windows.take, _slices(len(windows), BLOCK))]
+        answers = [_scaled(block, np.concatenate(list(chunks))) for block, chunks in begun]
+        return Predictions(*(np.concatenate([getattr(answer, name) for answer in answers]) for name in PARTS))
 
     def run(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return what the network says of `features`, in units of scale sqrt(h)."""
-        if len(features) <= CHUNK:
-            return self._run(features)
-        chunks = [features[at : at + CHUNK] for at in range(0, len(features), CHUNK)]
-        return np.concatenate(list(_threads().map(self._run, chunks)))
+        return self._run(features) if len(features) <= CHUNK else np.concatenate(list(self._begun(features)))
+
+    def _begun(self, features: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
+        """Start all runs on `features`; the iterator waits for what each of them says."""
+        return _threads().map(self._run, map(features.__getitem__, _slices(len(features), CHUNK)))
 
     def _run(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         answer: NDArray[np.float32] = self._session.run(None, {self._input: features})[0]
@@ -71,6 +78,17 @@ class OnnxForecaster:
         """Write the graph and its card into `folder`, from where :func:`opened` reads them."""
         (folder / registry.SERVED).write_bytes(self._graph)
         (folder / registry.CARD).write_bytes(msgspec.json.encode(self._stored))
+
+
+def _scaled(windows: Windows, raw: NDArray[np.float32]) -> Predictions:
+    """Return what the network says of `windows` in log returns."""
+    scaled = raw.astype(np.float64) * (windows.scale[:, None] * ROOT_HORIZON)[:, :, None]
+    quantiles = scaled[:, :, 1:]
+    return Predictions(scaled[:, :, 0], quantiles, prob_up(quantiles))
+
+
+def _slices(count: int, size: int) -> Iterator[slice]:
+    return (slice(at, at + size) for at in range(0, count, size))
 
 
 @cache

@@ -29,3 +29,14 @@ def test_topics_are_created_once_with_their_declared_shape(config: Settings) -> 
     counts = {name: len(bus.partitions_of(client, config, name)) for name in TOPICS}
     client.close()
     assert counts == {name: config.partitions if topic.spread else 1 for name, topic in TOPICS.items()}
+
+
+def test_a_broker_that_stamps_takes_no_ones_word_for_the_time(config: Settings) -> None:
+    bus.ensure_topics(config)
+    bus.let_broker_stamp(config, "scores")
+    with bus.producing(config) as client:
+        for topic in ("scores", "events"):
+            client.send(config.topic(topic), b"v", b"k", timestamp_ms=1_000)
+    times = {record.topic: record.timestamp_ms for record in bus.read_all(config, "scores", "events")}
+    assert times["events"] == 1_000
+    assert times["scores"] > 1_000_000_000_000
