@@ -19,6 +19,7 @@ from deploy import (
     dead_cli,
     evaluate_cli,
     forecast_cli,
+    hardening_cli,
     lake_cli,
     models_cli,
     proof_cli,
@@ -357,6 +358,7 @@ verify_app.command("retrain")(training_cli.verify)
 verify_app.command()(proof_cli.replay)
 verify_app.command()(proof_cli.contract)
 verify_app.command()(proof_cli.faults)
+verify_app.command()(hardening_cli.security)
 verify_app.command("all")(proof_cli.everything)
 app.add_typer(lake_cli.app, name="lake")
 app.command()(lake_cli.ingest)

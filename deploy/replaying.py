@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from kafka.admin import KafkaAdminClient
 from kafka.errors import KafkaError
 from rich.console import Console
 
@@ -247,7 +246,7 @@ def forget(settings: Settings) -> None:
     """Remove the topics, groups and folder of the namespace of `settings`; refused for the live one, which has no prefix."""
     if not settings.topic_prefix:
         raise TickcastError("only a namespace with a prefix is removed")
-    with closing(KafkaAdminClient(bootstrap_servers=settings.broker)) as admin:
+    with closing(bus.admin(settings)) as admin:
         present = set(admin.list_topics())
         admin.delete_topics([name for name in map(settings.topic, TOPICS) if name in present])
         groups = [settings.topic(stage.role) for stage in drained.FLOW]

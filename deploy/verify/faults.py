@@ -223,10 +223,10 @@ def own_broker(settings: Settings) -> Iterator[tuple[Settings, Process]]:
     jars.folder(settings, "broker")
     home = settings.home / "runs" / f"faults-{os.getpid()}"
     home.mkdir(parents=True, exist_ok=True)
-    named, process = supervisor.start_broker(msgspec.structs.replace(settings, home=home, broker="", broker_port=0))
+    named, process = supervisor.start_broker(msgspec.structs.replace(settings.unconnected(), home=home, broker_port=0))
     process.settings = named  # from here on it has its port for good
     try:
-        yield msgspec.structs.replace(settings, broker=named.broker, topic_prefix=""), process
+        yield msgspec.structs.replace(settings.unconnected(), broker=named.broker, topic_prefix=""), process
     finally:
         process.stop()
         shutil.rmtree(home, ignore_errors=True)
