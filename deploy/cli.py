@@ -37,7 +37,7 @@ from producers import catalog
 from producers.catalog import Choice
 from producers.prints import Prints
 from streams import bus, settings
-from streams.errors import SettingsError, UserError
+from streams.errors import EnvironmentFault, SettingsError, UserError
 from streams.settings import Settings
 from streams.topics import TOPICS
 
@@ -234,6 +234,8 @@ def topics() -> None:
     config = connected()
     table = Table("topic", "partitions", "records", "kind", "what it holds")
     client = bus.consumer(config)
+    if not bus.partitions_of(client, config, *TOPICS):
+        raise EnvironmentFault(f"the broker at {config.broker} has no topics for this client; start any role, it creates them")
     for topic in TOPICS.values():
         places = bus.partitions_of(client, config, topic.name)
         held = sum(client.end_offsets(places).values()) - sum(client.beginning_offsets(places).values()) if places else 0
@@ -359,6 +361,7 @@ verify_app.command()(proof_cli.replay)
 verify_app.command()(proof_cli.contract)
 verify_app.command()(proof_cli.faults)
 verify_app.command()(hardening_cli.security)
+verify_app.command()(hardening_cli.fuzz)
 verify_app.command("all")(proof_cli.everything)
 app.add_typer(lake_cli.app, name="lake")
 app.command()(lake_cli.ingest)
@@ -423,6 +426,7 @@ def week(
 
 
 bench_app.command("forecast")(forecast_cli.bench_forecast)
+bench_app.command()(hardening_cli.burst)
 
 
 @bench_app.command("train")

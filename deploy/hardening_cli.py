@@ -24,3 +24,35 @@ def security(
 
     figures = check.run(settings.load(), tape, out, quick=quick)
     show(figures, check.as_table(figures), report)
+
+
+def fuzz(
+    messages: Annotated[
+        int, typer.Option(min=100, help="fuzzed ones to each topic; a tenth as many good ones besides")
+    ] = 100_000,
+    topic: Annotated[list[str] | None, typer.Option(help="only this one; may be repeated")] = None,
+    quick: Annotated[bool, typer.Option(help="2,000 messages to ticks, headlines and features")] = False,
+    report: Report = None,
+) -> None:
+    """Send bad messages to every input topic in turn, good ones among them: none may be lost, each bad one is a dead letter.
+
+    It runs on a broker of its own, and looks whether the memory of the roles stays flat.
+    """
+    from deploy.verify import fuzz as check  # noqa: PLC0415 - the command line must answer --help at once
+
+    topics = topic or (check.QUICK_TOPICS if quick else ())
+    figures = check.run(settings.load(), check.QUICK_MESSAGES if quick else messages, topics, out)
+    show(figures, check.as_table(figures), report)
+
+
+def burst(
+    rate: Annotated[float, typer.Option(min=1, help="ticks a second that are steady; the burst has twenty times as many")] = 60.0,
+    seconds: Annotated[float, typer.Option(min=1, help="how long the burst is")] = 60.0,
+    quick: Annotated[bool, typer.Option(help="a burst of 10 s")] = False,
+    report: Report = None,
+) -> None:
+    """Run all through a burst of twenty times the steady rate: no loss, no growth, newest forecasts first, soon drained."""
+    from deploy import bench_burst as bench  # noqa: PLC0415 - the command line must answer --help at once
+
+    figures = bench.run(settings.load(), rate, 10.0 if quick else seconds, out)
+    show(figures, bench.as_table(figures), report)
