@@ -215,11 +215,14 @@ def console(
 
 
 @app.command()
-def broker(port: Annotated[int, typer.Option(help="0: a free one")] = 0) -> None:
+def broker(
+    port: Annotated[int, typer.Option(help="0: a free one")] = 0,
+    properties: Annotated[Path | None, typer.Option(help="a file with more of Kafka's properties, which win over ours")] = None,
+) -> None:
     """Run the embedded Kafka broker alone."""
     from deploy import up as whole  # noqa: PLC0415 - the command line must answer --help at once
 
-    whole.broker_only(configured(), port)
+    whole.broker_only(configured(), port, properties)
 
 
 @app.command("jars")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -53,12 +53,15 @@ class Wish:
         Whether the web page runs beside, on a free port.
     each : callable
         Called several times a second with the supervisor, once the source runs.
+    addresses : mapping
+        Where a role finds the broker, of roles that find it elsewhere than everybody.
     """
 
     cut: Cut
     speed: str = "max"
     page: bool = False
     each: Callable[[Supervisor], None] = field(default=lambda _: None)
+    addresses: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -144,7 +147,8 @@ def plan(settings: Settings, wish: Wish, tape: object) -> Plan:
     """Return which roles run; the source waits until all others are ready."""
 
     def role(name: str, *arguments: str, niceness: int = 0) -> Process:
-        return Process(name, settings, arguments, niceness)
+        own = msgspec.structs.replace(settings, broker=wish.addresses.get(name, settings.broker))
+        return Process(name, own, arguments, niceness)
 
     part = settings.state / "cut.json"
     part.parent.mkdir(parents=True, exist_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 from collections.abc import Iterator
 from contextlib import closing
@@ -100,9 +101,10 @@ def test_a_secret_is_found_wherever_it_was_left(tmp_path: Path) -> None:
     (tmp_path / "role.log").write_text(f"could not log in with {PASSWORD}")
     (tmp_path / "other.log").write_text("could not log in")
     search.files(tmp_path)
-    search.take("answers", "an answer", b"Basic " + b"b3BlbiAic2U=")
-    assert search.found == ["the secret of user is in role.log"]
-    assert search.searched["files"] == 2
+    search.take("answers", "an answer", b"Authorization: Basic " + base64.b64encode(b"user:" + PASSWORD.encode()[1:]))
+    search.take("answers", "another answer", b"Basic " + base64.b64encode(PASSWORD.encode()))
+    assert search.found == ["the secret of user is in role.log", "the secret of user is in another answer"]
+    assert search.searched == {"files": 2, "records": 0, "processes": 0, "answers": 2}
 
 
 @pytest.mark.slow
