@@ -38,7 +38,14 @@ test: install ## run every test, on real parts
 bench: install ## measure this machine: latency of the live pipeline
 	$(RUN)tickcast bench latency
 
+sbom: install ## write the list of all packages (CycloneDX) to artifacts/, validated
+	@mkdir -p artifacts
+	$(RUN)cyclonedx-py requirements requirements.lock --pyproject pyproject.toml --output-reproducible --validate -o artifacts/sbom.cdx.json
+
+audit: install ## ask a database of known holes about all packages, where it can be reached
+	$(RUN)python -m deploy.advisories
+
 run: install ## start the broker and the whole pipeline on the simulated market, and open the page
 	$(RUN)tickcast up --open
 
-.PHONY: help install lock check test bench run
+.PHONY: help install lock check test bench sbom audit run

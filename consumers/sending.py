@@ -9,7 +9,8 @@ from typing import Any
 
 from aiokafka import AIOKafkaProducer
 
-from streams import bus
+from consumers import credentials
+from streams import bus, security
 from streams.bus import Outgoing
 from streams.settings import Settings
 from streams.topics import DEAD_LETTER_BYTES
@@ -28,6 +29,7 @@ class Sender:
         self._settings = settings
         self._client = AIOKafkaProducer(
             bootstrap_servers=[address.strip() for address in settings.broker.split(",")],
+            **credentials.aiokafka(security.of(settings)),
             enable_idempotence=True,
             request_timeout_ms=TIMEOUT_MS,
             max_batch_size=BATCH_BYTES,

@@ -322,7 +322,9 @@ class Subscription(Generic[M]):
 def _places(client: KafkaConsumer, settings: Settings, topic: str) -> list[TopicPartition]:
     if places := bus.partitions_of(client, settings, topic):
         return places
-    raise EnvironmentFault(f"the broker at {settings.broker} has no topic {settings.topic(topic)!r}; `tickcast up` makes them")
+    raise EnvironmentFault(
+        f"the broker at {settings.broker} has no topic {settings.topic(topic)!r} for this client; `tickcast up` makes them"
+    )
 
 
 def _starts(client: KafkaConsumer, places: list[TopicPartition], since: Since) -> dict[TopicPartition, int]:

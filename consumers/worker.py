@@ -41,11 +41,12 @@ from faust.types import TP
 from kafka import KafkaConsumer
 from kafka.errors import KafkaError
 
+from consumers import credentials
 from consumers.base import Handler
 from consumers.memory import past
 from consumers.order import PATIENCE_MS, Order, first_left, starts_of
 from consumers.sending import Sender
-from streams import bus
+from streams import bus, security
 from streams.bus import Outgoing, Record
 from streams.messages import State
 from streams.settings import Settings
@@ -94,6 +95,7 @@ def _app(name: str, settings: Settings) -> faust.App:
     return faust.App(
         settings.topic(name),
         broker=[f"kafka://{address.strip()}" for address in settings.broker.split(",")],
+        broker_credentials=credentials.faust(security.of(settings)),
         datadir=settings.state / "faust",
         store="memory://",
         web_enabled=False,

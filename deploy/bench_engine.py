@@ -86,7 +86,7 @@ def throughput(settings: Settings, load: Load, backlog: int, console: Console) -
 def own_broker(settings: Settings) -> Iterator[Settings]:
     """Run a broker of its own in a folder that goes with it."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
-        own = msgspec.structs.replace(settings, home=Path(scratch), broker="")
+        own = msgspec.structs.replace(settings.unconnected(), home=Path(scratch))
         with supervisor.with_broker(own) as named:
             yield named
 

@@ -21,6 +21,7 @@ from producers.market import Market
 from producers.pace import Unpaced
 from producers.run import Producing
 from producers.simulated import Simulated
+from streams import security
 from streams.bus import Outgoing
 from streams.clock import SECOND_US, wall_ts_us
 from streams.job import PROMPT_MS
@@ -68,6 +69,7 @@ class Feeding(Producing):
         self._fast = Producer(
             {
                 "bootstrap.servers": settings.broker,
+                **security.of(settings).librdkafka(),
                 "linger.ms": max(0, settings.flush_ms - PROMPT_MS),
                 "log_level": 0,  # a broker that is gone, at the end of a benchmark, is no news
                 "queue.buffering.max.messages": WAITING,

@@ -44,7 +44,7 @@ def run(settings: Settings, counts: Sequence[int], epochs: int, tell: Tell) -> d
     if 1 not in counts:
         raise UserError("--workers must name 1 too: the others are compared with it")
     with tempfile.TemporaryDirectory() as home:
-        own = msgspec.structs.replace(settings, home=Path(home), broker="")
+        own = msgspec.structs.replace(settings.unconnected(), home=Path(home))
         (Path(home) / "lake").symlink_to(_lake(settings, own, tell))
         tell("making shards")
         index = etl.run(own)

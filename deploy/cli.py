@@ -19,6 +19,7 @@ from deploy import (
     dead_cli,
     evaluate_cli,
     forecast_cli,
+    hardening_cli,
     lake_cli,
     models_cli,
     proof_cli,
@@ -36,7 +37,7 @@ from producers import catalog
 from producers.catalog import Choice
 from producers.prints import Prints
 from streams import bus, settings
-from streams.errors import SettingsError, UserError
+from streams.errors import EnvironmentFault, SettingsError, UserError
 from streams.settings import Settings
 from streams.topics import TOPICS
 
@@ -214,11 +215,14 @@ def console(
 
 
 @app.command()
-def broker(port: Annotated[int, typer.Option(help="0: a free one")] = 0) -> None:
+def broker(
+    port: Annotated[int, typer.Option(help="0: a free one")] = 0,
+    properties: Annotated[Path | None, typer.Option(help="a file with more of Kafka's properties, which win over ours")] = None,
+) -> None:
     """Run the embedded Kafka broker alone."""
     from deploy import up as whole  # noqa: PLC0415 - the command line must answer --help at once
 
-    whole.broker_only(configured(), port)
+    whole.broker_only(configured(), port, properties)
 
 
 @app.command("jars")
@@ -233,6 +237,8 @@ def topics() -> None:
     config = connected()
     table = Table("topic", "partitions", "records", "kind", "what it holds")
     client = bus.consumer(config)
+    if not bus.partitions_of(client, config, *TOPICS):
+        raise EnvironmentFault(f"the broker at {config.broker} has no topics for this client; start any role, it creates them")
     for topic in TOPICS.values():
         places = bus.partitions_of(client, config, topic.name)
         held = sum(client.end_offsets(places).values()) - sum(client.beginning_offsets(places).values()) if places else 0
@@ -358,6 +364,8 @@ verify_app.command("training")(training_cli.verify_kills)
 verify_app.command()(proof_cli.replay)
 verify_app.command()(proof_cli.contract)
 verify_app.command()(proof_cli.faults)
+verify_app.command()(hardening_cli.security)
+verify_app.command()(hardening_cli.fuzz)
 verify_app.command("all")(proof_cli.everything)
 app.add_typer(lake_cli.app, name="lake")
 app.command()(lake_cli.ingest)
@@ -422,6 +430,7 @@ def week(
 
 
 bench_app.command("forecast")(forecast_cli.bench_forecast)
+bench_app.command()(hardening_cli.burst)
 
 
 @bench_app.command("train")

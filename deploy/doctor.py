@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,7 @@ from rich.table import Table
 from deploy import roles, tailing
 from deploy.local import jars
 from deploy.report_file import write_figures
-from streams import bus, codec
+from streams import bus, codec, security
 from streams.clock import SECOND_US, iso, wall_ts_us
 from streams.errors import BadMessage, EnvironmentFault, UserError
 from streams.messages import Event
@@ -37,10 +38,13 @@ def settings_table(settings: Settings) -> Table:
     table = Table("variable", "value", "what it is")
     hints = get_type_hints(Settings, include_extras=True)
     for name, value in settings.environment().items():
-        table.add_row(
-            name, "(set)" if value and name.endswith("_TOKEN") else value, _description(hints[name.removeprefix(PREFIX).lower()])
-        )
+        table.add_row(name, _shown(name, value), _description(hints[name.removeprefix(PREFIX).lower()]))
     return table
+
+
+def _shown(name: str, value: str) -> str:
+    """Return the value of a setting for everybody's eyes: without a token, and without the user of an address."""
+    return "(set)" if value and name.endswith("_TOKEN") else re.sub(r"//[^/@\s]*@", "//(hidden)@", value)
 
 
 def _description(hint: Any) -> str:
@@ -74,6 +78,7 @@ def examine(settings: Settings, out: Console) -> bool:
         ("jars", lambda config: str(jars.folder(config, "broker").parent)),
         ("disk", _disk),
         ("memory", _memory),
+        ("security", _security),
         ("broker", lambda config: bus.find_broker(config).broker),
         ("topics", _topics),
     ]
@@ -103,6 +108,14 @@ def _disk(settings: Settings) -> str:
 def _memory(_settings: Settings) -> str:
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return f"{total:.0f} GiB, {os.cpu_count()} cores (the whole pipeline takes about 6 GiB)"
+
+
+def _security(settings: Settings) -> str:
+    said = security.of(settings)
+    remote = settings.broker.rpartition(":")[0].strip("[]") not in security.LOOPBACK
+    if said.mechanism and not said.has_tls and remote:
+        raise EnvironmentFault(f"{said}: the secret travels readable to {settings.broker}; use SASL_SSL")
+    return f"{said}, from {settings.kafka_security}" if settings.kafka_security else str(said)
 
 
 def _topics(settings: Settings) -> str:

@@ -11,7 +11,6 @@ from contextlib import closing
 from typing import NamedTuple
 
 from kafka import KafkaConsumer
-from kafka.admin import KafkaAdminClient
 from kafka.errors import CoordinatorNotAvailableError
 
 from streams import bus, checkpoint, lake
@@ -61,7 +60,7 @@ def finished(settings: Settings, role: str) -> dict[str, dict[int, int]]:
         done = checkpoint.finished_offsets(settings.state.resolve() / "checkpoints" / CHECKPOINTS[role])
         return {settings.bare_topic(topic): ends for topic, ends in done.items()}
     group = settings.topic(role)
-    with closing(KafkaAdminClient(bootstrap_servers=settings.broker)) as admin:
+    with closing(bus.admin(settings)) as admin:
         try:
             committed = admin.list_group_offsets(group)[group]
         except CoordinatorNotAvailableError:  # a broker that has never had a group

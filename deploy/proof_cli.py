@@ -64,13 +64,14 @@ def contract(
 def faults(
     tape: Tape,
     kills: Annotated[int, typer.Option(min=1, help="how many, of the roles and the broker in a random turn")] = 30,
-    seed: Annotated[int, typer.Option(help="decides who, when, and how long the stalls are")] = 1,
+    seed: Annotated[int, typer.Option(help="decides who, when, and for how long")] = 1,
     quick: Annotated[bool, typer.Option(help="the first 4,000 ticks of a tape; a recording is its own reference")] = False,
     report: Report = None,
 ) -> None:
-    """Kill -9 and stall random roles, the broker included, while a tape runs: what comes out must be what it is undisturbed.
+    """Kill, stall, cut off and slow down random roles while a tape runs: what comes out must be what it is undisturbed.
 
-    Beside the kills a third as many stalls (SIGSTOP for 1 to 12 s). Compared is what `verify replay` compares, and the lake
+    Beside the kills (-9, the broker too) a third as many stalls (SIGSTOP for 1 to 12 s) and cuts of a role's way to the broker,
+    and, where strace is installed, a sixth as many slow disks. Compared is what `verify replay` compares, and the lake
     with the topics: each tick once. It runs on a broker of its own, whatever TICKCAST_BROKER says.
     """
     from deploy.verify import faults as check  # noqa: PLC0415 - the command line must answer --help at once

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from kafka.admin import KafkaAdminClient
 from kafka.errors import KafkaError
 from rich.console import Console
 
@@ -54,12 +53,15 @@ class Wish:
         Whether the web page runs beside, on a free port.
     each : callable
         Called several times a second with the supervisor, once the source runs.
+    addresses : mapping
+        Where a role finds the broker, of roles that find it elsewhere than everybody.
     """
 
     cut: Cut
     speed: str = "max"
     page: bool = False
     each: Callable[[Supervisor], None] = field(default=lambda _: None)
+    addresses: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -145,7 +147,8 @@ def plan(settings: Settings, wish: Wish, tape: object) -> Plan:
     """Return which roles run; the source waits until all others are ready."""
 
     def role(name: str, *arguments: str, niceness: int = 0) -> Process:
-        return Process(name, settings, arguments, niceness)
+        own = msgspec.structs.replace(settings, broker=wish.addresses.get(name, settings.broker))
+        return Process(name, own, arguments, niceness)
 
     part = settings.state / "cut.json"
     part.parent.mkdir(parents=True, exist_ok=True)
@@ -247,7 +250,7 @@ def forget(settings: Settings) -> None:
     """Remove the topics, groups and folder of the namespace of `settings`; refused for the live one, which has no prefix."""
     if not settings.topic_prefix:
         raise TickcastError("only a namespace with a prefix is removed")
-    with closing(KafkaAdminClient(bootstrap_servers=settings.broker)) as admin:
+    with closing(bus.admin(settings)) as admin:
         present = set(admin.list_topics())
         admin.delete_topics([name for name in map(settings.topic, TOPICS) if name in present])
         groups = [settings.topic(stage.role) for stage in drained.FLOW]

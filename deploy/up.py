@@ -175,12 +175,12 @@ class Run:
         self._supervisor.stop()
 
 
-def broker_only(settings: Settings, port: int) -> None:
+def broker_only(settings: Settings, port: int, properties: Path | None) -> None:
     """Run the embedded broker in the foreground until SIGTERM or SIGINT."""
     from deploy.local.broker import Broker  # noqa: PLC0415 - the other roles need none of it
 
     named = msgspec.structs.replace(settings, broker_port=port)
-    broker = Broker(named, settings.home / "broker")
+    broker = Broker(named, settings.home / "broker", properties.read_text() if properties else "")
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

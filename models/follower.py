@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
+
+from kafka import KafkaProducer
 
 from streams import bus, codec
 from streams.bus import Record
@@ -49,6 +51,7 @@ class ModelFollower(Generic[Model]):
         self._challenger: _Held[Model] | None = None
         self._offset = -1
         self._settings: Settings | None = None
+        self._client: KafkaProducer | None = None  # of the thread that follows, once there is something to refuse
         self._stop = threading.Event()
         self._failure: Exception | None = None
         self._thread: threading.Thread | None = None
@@ -116,15 +119,14 @@ class ModelFollower(Generic[Model]):
         stage = f"models of {self._name}"
         detail = f"{stage}: the model in place stays: {error}"
         alert = Event(kind="alert", role=self._name, wall_ts_us=wall_ts_us(), detail=detail)
-        with bus.producing(self._settings) as client:
-            bus.send(client, self._settings, bus.dead_letter(record, stage, error))
-            bus.send(client, self._settings, bus.outgoing("events", "alert", alert))
+        self._client = self._client or bus.producer(self._settings)
+        bus.send(self._client, self._settings, bus.dead_letter(record, stage, error))
+        bus.send(self._client, self._settings, bus.outgoing("events", "alert", alert))
 
     def start(self, settings: Settings) -> None:
         """Take everything that `models` holds, then follow it in the background until :meth:`stop`."""
         self._settings = settings
-        for record in bus.read_all(settings, "models"):
-            self.take(record)
+        self._take_all(bus.read_all(settings, "models"))
         self._thread = threading.Thread(target=self._follow, args=(settings,), name="models", daemon=True)
         self._thread.start()
 
@@ -133,11 +135,18 @@ class ModelFollower(Generic[Model]):
         self._stop.set()
         if self._thread is not None:
             self._thread.join(timeout=5)
+        if self._client is not None:
+            self._client.close()
+
+    def _take_all(self, records: Iterable[Record]) -> None:
+        for record in records:
+            self.take(record)
+        if self._client is not None:
+            self._client.flush()
 
     def _follow(self, settings: Settings) -> None:
         try:
             for batch in bus.follow(settings, "models", stop=self._stop.is_set):
-                for record in batch:
-                    self.take(record)
+                self._take_all(batch)
         except Exception as error:  # the edge of a thread: `current` raises it again
             self._failure = error

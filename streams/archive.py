@@ -125,7 +125,7 @@ def _send(refused: DataFrame, settings: Settings) -> None:
     (
         refused.select(F.col("topic").cast("binary").alias("key"), F.col("letter").alias("value"))
         .write.format("kafka")
-        .option("kafka.bootstrap.servers", settings.broker)
+        .options(**spark.broker_options(settings))
         .option("kafka.max.request.size", str(4 * 1024 * 1024))
         .option("topic", settings.topic("dead_letters"))
         .save()

@@ -15,10 +15,10 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient, NewTopic
-from kafka.errors import KafkaError, TopicAlreadyExistsError
+from kafka.errors import AuthorizationError, KafkaError, SaslAuthenticationFailedError, TopicAlreadyExistsError
 from kafka.partitioner.default import murmur2
 
-from streams import codec
+from streams import codec, security
 from streams.clock import wall_ts_us
 from streams.errors import BrokerGone, EnvironmentFault
 from streams.messages import Event, EventKind, Message, State
@@ -27,6 +27,7 @@ from streams.topics import TOPICS
 
 Client = TypeVar("Client")
 
+DENIED = (AuthorizationError, SaslAuthenticationFailedError)
 PATIENT_BYTES = 1024 * 1024  # what a patient reader wants at once: more than comes in its time
 INGEST_HEADER = "ingest_ts_us"  # when the tick behind a record reached the broker, wall clock, decimal text
 REDRIVEN_HEADER = "redriven"  # of a record that `tickcast dead redrive` sent again: which dead letter it was
@@ -112,11 +113,27 @@ def _answers(address: str) -> bool:
 
 def _connected(make: Callable[..., Client], settings: Settings, **options: Any) -> Client:
     try:
-        return make(bootstrap_servers=settings.broker, **options)
+        return make(bootstrap_servers=settings.broker, **security.of(settings).kafka_python(), **options)
+    except DENIED as error:
+        raise denied(settings, error) from error
     except (KafkaError, ValueError) as error:
         raise BrokerGone(
-            f"no Kafka broker answers at {settings.broker!r} ({error}); start one with `tickcast up`, or set TICKCAST_BROKER"
+            f"no Kafka broker answers at {settings.broker!r} ({error}); start one with `tickcast up`, or set TICKCAST_BROKER, "
+            "and TICKCAST_KAFKA_SECURITY where it asks who one is"
         ) from error
+
+
+def denied(settings: Settings, error: Exception) -> EnvironmentFault:
+    """Return what to say where the broker knows this client not, or does not let it do what it wants."""
+    why = type(error).__name__.removesuffix("Error")  # Kafka's own text quotes the whole request
+    return EnvironmentFault(
+        f"the broker at {settings.broker} refuses {security.of(settings)} ({why}); SECURITY.md lists the rights that roles need"
+    )
+
+
+def admin(settings: Settings) -> KafkaAdminClient:
+    """Return a client that creates, removes and describes."""
+    return _connected(KafkaAdminClient, settings)
 
 
 def producer(settings: Settings, **options: Any) -> KafkaProducer:
@@ -142,22 +159,24 @@ def consumer(settings: Settings, **options: Any) -> KafkaConsumer:
 
 def ensure_topics(settings: Settings) -> list[str]:
     """Create the topics of the contract that are missing; return the names created."""
-    admin = _connected(KafkaAdminClient, settings)
+    client = admin(settings)
     try:
-        present = set(admin.list_topics())
+        present = set(client.list_topics())
         missing = [topic for topic in TOPICS.values() if settings.topic(topic.name) not in present]
         for topic in missing:
             count = settings.partitions if topic.spread else 1
             new = NewTopic(settings.topic(topic.name), count, 1, topic_configs=topic.configs())
-            _create(admin, new)
+            _create(client, new)
         return [settings.topic(topic.name) for topic in missing]
+    except DENIED as error:
+        raise denied(settings, error) from error
     finally:
-        admin.close()
+        client.close()
 
 
-def _create(admin: KafkaAdminClient, topic: NewTopic) -> None:
+def _create(client: KafkaAdminClient, topic: NewTopic) -> None:
     try:
-        admin.create_topics([topic], wait_for_metadata=True)
+        client.create_topics([topic], wait_for_metadata=True)
     except TopicAlreadyExistsError:
         return  # another role was quicker: what we want is there
 

@@ -37,6 +37,8 @@ def decode(kind: type[M], value: bytes | None) -> M:
     if value is None:
         raise BadMessage("the message has no value", "no_value")
     try:
+        if not value.isascii():
+            value.decode()  # msgspec passes over unknown fields without a look at their bytes
         message: M = _decoder(kind).decode(value)
     except msgspec.ValidationError as error:
         raise BadMessage(str(error), "contract") from error

@@ -95,7 +95,7 @@ def start(session: SparkSession, settings: Settings) -> StreamingQuery:
     return (
         outputs(rows, settings.topic("features"))
         .writeStream.format("kafka")
-        .option("kafka.bootstrap.servers", settings.broker)
+        .options(**spark.broker_options(settings))
         .option("kafka.linger.ms", str(max(0, settings.flush_ms - PROMPT_MS)))
         .option("checkpointLocation", str(folder(settings)))
         .queryName(settings.engine)

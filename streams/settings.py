@@ -6,6 +6,7 @@ An unknown or malformed setting is an error at once: a misspelt one must not be 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -34,6 +35,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         default_factory=lambda: user_cache_path("tickcast")
     )
     broker: Annotated[str, Meta(description="host:port of a Kafka broker; empty: start an embedded one")] = ""
+    kafka_security: Annotated[
+        str, Meta(description="a file with TLS and SASL for the broker that is set (SECURITY.md); empty: a plain connection")
+    ] = ""
     broker_port: Annotated[int, Meta(ge=0, le=65535, description="port of the embedded broker; 0: a free one")] = 0
     topic_prefix: Annotated[str, Meta(pattern="^[A-Za-z0-9._-]*$", description="namespace of topics and groups")] = ""
     partitions: Annotated[int, Meta(ge=1, le=62, description="partitions of each spread topic")] = 2
@@ -71,6 +75,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         """Return `name` without the namespace prefix: the inverse of :meth:`topic`."""
         return name.removeprefix(self.topic_prefix)
 
+    def unconnected(self) -> Settings:
+        """Return these settings without a broker, and what it takes to reach it: an embedded one will be started."""
+        return msgspec.structs.replace(self, broker="", kafka_security="")
+
     @property
     def state(self) -> Path:
         """The folder of one namespace's checkpoints, worker state and logs; models, lake and jars are shared by all."""
@@ -103,9 +111,28 @@ def load(environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings
     raw |= {name[len(PREFIX) :].lower(): value for name, value in environ.items() if name.startswith(PREFIX)}
     raw |= {name: value for name, value in overrides.items() if value is not None}
     try:
-        return msgspec.convert(raw, Settings, strict=False, dec_hook=_decode_path)
+        made = msgspec.convert(raw, Settings, strict=False, dec_hook=_decode_path)
     except msgspec.ValidationError as error:
         raise SettingsError(f"a setting does not fit: {error}; `tickcast doctor --settings` lists them all") from error
+    if made.kafka_security and not made.broker:
+        raise SettingsError(
+            "TICKCAST_KAFKA_SECURITY needs TICKCAST_BROKER=host:port; the embedded broker is plain, on 127.0.0.1 alone"
+        )
+    return made
+
+
+def expanded(text: str) -> str:
+    """Return `text` with each `${NAME}` replaced by that variable of the environment.
+
+    Raises
+    ------
+    SettingsError
+        There is no such variable.
+    """
+    try:
+        return re.sub(r"\$\{(\w+)\}", lambda found: os.environ[found[1]], text)
+    except KeyError as error:
+        raise SettingsError(f"the variable {error.args[0]} is not set, and ${{{error.args[0]}}} stands for it") from None
 
 
 def _decode_path(kind: type, value: object) -> object:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pyspark.sql import DataFrame, SparkSession
 
+from streams import security
 from streams.settings import Settings
 
 # RocksDB and format 2 from the first start in both engines: only then can one checkpoint change engines.
@@ -80,11 +81,19 @@ def _place(slots: int, master: str) -> dict[str, str]:
     }
 
 
+def broker_options(settings: Settings) -> dict[str, str]:
+    """Return how Spark's Kafka source and sink reach the broker; they stay in memory, Spark prints none of them."""
+    return {"kafka.bootstrap.servers": settings.broker} | {
+        f"kafka.{name}": value for name, value in security.of(settings).java().items()
+    }
+
+
 def topic_stream(spark: SparkSession, settings: Settings, *topics: str, options: Mapping[str, str] = NONE) -> DataFrame:
     """Return `topics` as a stream with the columns of Spark's Kafka source, from their beginning; `options` are that source's."""
     return (
         spark.readStream.format("kafka")
-        .option("kafka.bootstrap.servers", settings.broker)
+        .options(**broker_options(settings))
+        .option("groupIdPrefix", settings.topic("spark"))  # rights on the namespace's groups are enough
         .option("subscribe", ",".join(settings.topic(topic) for topic in topics))
         .option("startingOffsets", "earliest")
         .option("failOnDataLoss", "true")

@@ -39,7 +39,7 @@ def look(settings: Settings, feed: Feed) -> None:
 
 def with_clients(settings: Settings, feed: Feed, rates: Rates) -> None:
     """Look every :data:`LOOK_S` seconds, with one pair of clients, until `feed` is stopped."""
-    client, admin = bus.consumer(settings), KafkaAdminClient(bootstrap_servers=settings.broker)
+    client, admin = bus.consumer(settings), bus.admin(settings)
     try:
         places = bus.partitions_of(client, settings, *TOPICS)
         while not feed.stopped:

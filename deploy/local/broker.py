@@ -7,7 +7,7 @@ import socket
 import subprocess
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -48,9 +48,15 @@ class Broker:
         `broker_port` (0: a free one), `cache` (jars) and `java_home` are used.
     data : Path
         Its folder; started again on the same folder it has the same topics and records.
+    further : str
+        More properties, which win over :data:`PROPERTIES`; `{port}` and `{controller_port}` stand for the ports.
+    java_options : Sequence[str]
+        More options of Java.
     """
 
-    def __init__(self, settings: Settings, data: Path) -> None:
+    def __init__(self, settings: Settings, data: Path, further: str = "", java_options: Sequence[str] = ()) -> None:
+        self._further = further
+        self._java_options = java_options
         self._settings = settings
         self._data = data.resolve()
         self.port = settings.broker_port or free_port()
@@ -71,7 +77,9 @@ class Broker:
         """
         self._data.mkdir(parents=True, exist_ok=True)
         properties = self._data / "server.properties"
-        properties.write_text(PROPERTIES.format(port=self.port, controller_port=free_port(), log_dir=self._data / "log"))
+        properties.touch(mode=0o600)  # it may hold passwords
+        ports = {"port": self.port, "controller_port": free_port()}
+        properties.write_text((PROPERTIES + self._further).format(**ports, log_dir=self._data / "log"))
         if not (self._data / "log" / "meta.properties").exists():
             cluster = new_cluster_id()
             subprocess.run(
@@ -103,6 +111,7 @@ class Broker:
             "-XX:+UseSerialGC",
             "-XX:TieredStopAtLevel=4",
             logging,
+            *self._java_options,
             "-cp",
             class_path,
             main,
@@ -136,9 +145,9 @@ class Broker:
 
 
 @contextmanager
-def running(settings: Settings, data: Path) -> Iterator[Broker]:
+def running(settings: Settings, data: Path, further: str = "", java_options: Sequence[str] = ()) -> Iterator[Broker]:
     """Start a broker for the length of a `with` block."""
-    broker = Broker(settings, data)
+    broker = Broker(settings, data, further, java_options)
     broker.start()
     try:
         yield broker

@@ -166,8 +166,10 @@ class Supervisor:
         )
 
 
-def start_broker(settings: Settings) -> tuple[Settings, Process]:
+def start_broker(settings: Settings, *arguments: str) -> tuple[Settings, Process]:
     """Start the embedded broker as a process and wait until it answers; return settings that name it, and the process.
+
+    `arguments` are further ones of `tickcast broker`.
 
     Raises
     ------
@@ -177,7 +179,7 @@ def start_broker(settings: Settings) -> tuple[Settings, Process]:
     port = settings.broker_port or free_port()
     if answers(port):
         raise EnvironmentFault(f"port {port} is taken; set TICKCAST_BROKER_PORT to another one, or 0 for a free one")
-    process = Process("broker", settings, ("--port", str(port)))
+    process = Process("broker", settings, ("--port", str(port), *arguments))
     process.start()
     eventually(lambda: process.broken or answers(port), BROKER_TIMEOUT_S)
     if process.broken:

@@ -75,7 +75,11 @@ def run(settings: Settings, plan: Plan, console: Console, plot: Path | None = No
     home = settings.home / "verify" / "retrain"
     shutil.rmtree(home, ignore_errors=True)
     own = msgspec.structs.replace(
-        settings, home=home, archive=str(home / "lake"), symbols=",".join(plan.change.symbols), topic_prefix="retrain.", broker=""
+        settings.unconnected(),
+        home=home,
+        archive=str(home / "lake"),
+        symbols=",".join(plan.change.symbols),
+        topic_prefix="retrain.",
     )
     console.print("the market as it was: simulated, archived, and learnt by a champion")
     _learn(own, plan)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -33,6 +34,7 @@ def test_killed_and_stalled_roles_and_a_killed_broker_change_nothing(ran: Ran, t
     figures = json.loads(path.read_text())
     assert figures["kills"]["broker"] == 1
     assert sum(figures["kills"].values()) == 3
+    assert sum(figures["cuts"].values()) == 1
     assert figures["differing"] == 0
     assert figures["compared"]["forecasts"] == len(SYMBOLS) * MINUTES * 3
     assert figures["compared"]["dead_letters"] == 2
@@ -44,8 +46,9 @@ def test_a_plan_is_its_seed_s_and_every_role_has_its_turn() -> None:
     planned = faults.plan(14, 3, faults.ROLES)
     assert planned == faults.plan(14, 3, faults.ROLES) == sorted(planned)
     assert planned != faults.plan(14, 4, faults.ROLES)
-    assert Counter(fault.role for fault in planned if not fault.seconds) == dict.fromkeys(faults.ROLES, 2)
-    assert sum(fault.seconds > 0 for fault in planned) == 5
+    assert Counter(fault.role for fault in planned if fault.kind == faults.KILL) == dict.fromkeys(faults.ROLES, 2)
+    assert [sum(fault.kind == kind for fault in planned) for kind in (faults.STALL, faults.CUT)] == [5, 5]
+    assert not any(fault.role == faults.BROKER for fault in planned if fault.kind == faults.CUT)
     assert all(0 <= fault.share <= faults.LATEST for fault in planned)
 
 
@@ -65,6 +68,26 @@ def test_a_process_and_all_that_it_started_stall_and_wake() -> None:
         for pid in faults.family(process.pid):
             os.kill(pid, signal.SIGKILL)
         process.wait()
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace makes disks slow, and is not installed")
+def test_a_slow_disk_delays_what_is_written_until_it_ends(tmp_path: Path) -> None:
+    script = (
+        "import os, sys, time\n"
+        "file = os.open(sys.argv[1], os.O_CREAT | os.O_WRONLY)\n"
+        "while True:\n"
+        "    began_s = time.monotonic(); os.fsync(file); print(time.monotonic() - began_s, flush=True); time.sleep(0.01)\n"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path / "file")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            end = faults._slow([process.pid])  # noqa: SLF001
+            eventually(lambda: float(process.stdout.readline()) > 0.045)  # type: ignore[union-attr]
+            end()
+            eventually(lambda: float(process.stdout.readline()) < 0.03)  # type: ignore[union-attr]
+        finally:
+            process.kill()
 
 
 def state(pid: int) -> str:
