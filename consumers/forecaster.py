@@ -38,7 +38,8 @@ ROLE = "forecast"
 MODEL = "forecaster"
 ROUND = 48  # windows of provisional forecasts at once: two runs of the network, so that a final row waits 20 ms at most
 # Of all symbols together: each costs the broker, the scorer and the page more than it costs to make.
-PROVISIONAL_PER_S = 300.0
+PROVISIONAL_PER_S = 150.0
+CREDIT_S = 0.3  # of rest that a quiet time saves up, so that few symbols never rest
 # Records: a minute ends for all symbols at once, and their first forecasts shall not wait for the last.
 MOST_AT_ONCE = 100
 COMPANY_S = 0.01  # that a final row may wait; under load a batch for each row costs more than the forecasts in it
@@ -207,7 +208,7 @@ class ForecastHandler:
             return []
         chosen = [self._drafts.pop(symbol) for symbol in list(islice(self._drafts, ROUND))]
         ahead = [draft for draft in chosen if self._histories[draft.row.symbol].is_ahead(draft.row)]
-        self._rest_until_s = now_s + len(ahead) / PROVISIONAL_PER_S
+        self._rest_until_s = max(self._rest_until_s, now_s - CREDIT_S) + len(ahead) / PROVISIONAL_PER_S
         return ahead
 
     def _drafted(self, forecast: Forecast, asked: _Asked) -> Outgoing:
