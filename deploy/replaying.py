@@ -150,7 +150,7 @@ def plan(settings: Settings, wish: Wish, tape: object) -> Plan:
     part = settings.state / "cut.json"
     part.parent.mkdir(parents=True, exist_ok=True)
     part.write_bytes(msgspec.json.encode(wish.cut))
-    work = [role("score", niceness=GIVES_WAY), role("archive", niceness=LAST)]
+    work = [role("score"), role("archive", niceness=LAST)]
     work += [] if isinstance(tape, RecordedTape) else [role("sentiment")]
     work += [role("console", niceness=GIVES_WAY)] if wish.page else []
     produce = role("produce", "--replay", str(part.resolve()), "--speed", wish.speed)

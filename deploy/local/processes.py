@@ -17,7 +17,7 @@ FIRST_BACK_OFF_S = 1.0
 LONGEST_BACK_OFF_S = 30.0
 USER_ERROR = 2
 STOP_TIMEOUT_S = 20.0
-GIVES_WAY = 5  # niceness of what scores and shows forecasts
+GIVES_WAY = 5  # niceness of what shows forecasts
 LAST = 10  # niceness of what nobody waits for
 
 AUTOGROUP_TRIES, AUTOGROUP_PAUSE_S = 5, 0.1  # Linux lets a user lower one session in a tenth of a second
