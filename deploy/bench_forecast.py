@@ -126,8 +126,8 @@ class _Running:
         self._lags: list[dict[str, int]] = []
 
     def lags(self) -> dict[str, tuple[int, int]]:
-        """Return of each consumer how many records it was behind when the measurement began, and when it ended."""
-        first, last = self._lags[0], self._lags[-1]
+        """Return of each consumer how many records it was behind when the measurement began, and when it ended, if it did."""
+        first, last = (self._lags[0], self._lags[-1]) if self._lags else ({}, {})
         return {name: (first[name], last[name]) for name in first}
 
     def run(self) -> tuple[int, int]:
