@@ -41,8 +41,9 @@ class Handler(Protocol):
     max_batch: int
     """How many records the next :meth:`handle` may be given: no more than it answers in a few seconds. May change at any time."""
 
-    company_s: float
-    """How long the first record of a batch waits for others: 0 where every millisecond counts."""
+    @property
+    def company_s(self) -> float:
+        """How long the first record of a batch waits for others: 0 where every millisecond counts. May change at any time."""
 
     @property
     def due_s(self) -> float | None:

@@ -38,10 +38,11 @@ ROLE = "forecast"
 MODEL = "forecaster"
 ROUND = 48  # windows of provisional forecasts at once: two runs of the network, so that a final row waits 20 ms at most
 # Of all symbols together: each costs the broker, the scorer and the page more than it costs to make.
-PROVISIONAL_PER_S = 300.0
-MOST_AT_ONCE = (
-    100  # records; a minute's end brings a final row of every symbol, and the first forecasts shall not wait for the last
-)
+PROVISIONAL_PER_S = 150.0
+CREDIT_S = 0.3  # of rest that a quiet time saves up, so that few symbols never rest
+# Records: a minute ends for all symbols at once, and their first forecasts shall not wait for the last.
+MOST_AT_ONCE = 100
+COMPANY_S = 0.01  # that a final row may wait; under load a batch for each row costs more than the forecasts in it
 FEATURED_HEADER = "featured_ts_us"  # when the engine's row reached the broker, wall clock, decimal text
 
 
@@ -83,7 +84,6 @@ class ForecastHandler:
     # a window and room for late revisions; the longest horizon and what was not committed
     lookback_min: Mapping[str, int] = MappingProxyType({"features": 180, "forecasts": 60})
     max_batch = MOST_AT_ONCE
-    company_s = 0.0
 
     def __init__(
         self,
@@ -137,6 +137,11 @@ class ForecastHandler:
     def due_s(self) -> float | None:
         """In how many seconds provisional forecasts may go on; None where no row waits."""
         return max(0.0, self._rest_until_s - self._clock()) if self._drafts else None
+
+    @property
+    def company_s(self) -> float:
+        """How long a batch may wait: of what comes while provisional forecasts rest, only final rows could be answered."""
+        return min(max(0.0, self._rest_until_s - self._clock()), COMPANY_S)
 
     def handle(self, records: Sequence[Record]) -> list[Outgoing]:
         """Return the forecasts of `records`, final ones first, dead letters, and the states of calibration that changed."""
@@ -203,7 +208,7 @@ class ForecastHandler:
             return []
         chosen = [self._drafts.pop(symbol) for symbol in list(islice(self._drafts, ROUND))]
         ahead = [draft for draft in chosen if self._histories[draft.row.symbol].is_ahead(draft.row)]
-        self._rest_until_s = now_s + len(ahead) / PROVISIONAL_PER_S
+        self._rest_until_s = max(self._rest_until_s, now_s - CREDIT_S) + len(ahead) / PROVISIONAL_PER_S
         return ahead
 
     def _drafted(self, forecast: Forecast, asked: _Asked) -> Outgoing:

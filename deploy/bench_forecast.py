@@ -25,7 +25,10 @@ from kafka import KafkaConsumer, TopicPartition
 from rich.console import Console
 from rich.table import Table
 
+from consumers.base import Handler
 from consumers.forecaster import ForecastHandler
+from consumers.scorer import ScoreHandler
+from consumers.sentiment import SentimentHandler
 from deploy import up
 from deploy.local import supervisor
 from deploy.local.supervisor import Supervisor
@@ -43,6 +46,7 @@ Column = np.ndarray[Any, np.dtype[Any]]
 P50_MS, P99_MS = 15.0, 80.0
 GROWTH = 1.5  # what the median of the last fifth may be of the first one's; minutes begin and end in all of them
 BEHIND_MS = 1_000.0  # a median above that is a backlog from the warm-up, whose ratios hide that it grows
+BEHIND_S = 5.0  # a consumer's lag grows where it is more at the end than at the begin by what comes in such a time
 WARM_UP_S = 60.0  # after the forecaster has read the past: the plan of Spark is compiled, the past scored
 PAST_TIMEOUT_S = 240.0  # for the forecaster to read the past; after that it is measured as it is
 START_WITHIN_S = 8  # of a minute, so that the first tick comes in the minute behind the past
@@ -73,24 +77,38 @@ def run(settings: Settings, seconds: float, console: Console, names: Iterable[st
 def claims(loads: dict[str, Any]) -> dict[str, Any]:
     """Return the figures with what holds of the claims on these loads."""
     judges = {SIX: ("quick", _is_quick), MANY: ("steady", _is_steady)}
-    found = {claim: judge(loads[name]["champion"]) for name, (claim, judge) in judges.items() if name in loads}
+    found = {claim: judge(loads[name]) for name, (claim, judge) in judges.items() if name in loads}
     return {"loads": loads} | found | {"holds": all(found.values())}
 
 
-def _is_quick(champion: dict[str, Any]) -> bool:
+def _is_quick(load: dict[str, Any]) -> bool:
+    champion = load["forecasts"]["champion"]
     return bool(champion["n"] and champion["p50"] <= P50_MS and champion["p99"] <= P99_MS)
 
 
-def _is_steady(champion: dict[str, Any]) -> bool:
-    first, *_, last = champion["fifths_p50"] or (math.inf, math.inf)
-    return bool(last <= min(GROWTH * first, BEHIND_MS))
+def _is_steady(load: dict[str, Any]) -> bool:
+    first, *_, last = load["forecasts"]["champion"]["fifths_p50"] or (math.inf, math.inf)
+    keeping_up = all(at_end <= at_begin + BEHIND_S * load["rate"] for at_begin, at_end in load["lags"].values())
+    return bool(last <= min(GROWTH * first, BEHIND_MS) and keeping_up)
+
+
+def lags(settings: Settings) -> dict[str, int]:
+    """Return how many records each consumer has not committed yet."""
+    return {kind.name: _lag(settings, kind) for kind in (SentimentHandler, ForecastHandler, ScoreHandler)}
+
+
+def _lag(settings: Settings, kind: type[Handler]) -> int:
+    with closing(bus.consumer(settings, group_id=settings.topic(kind.name))) as client:
+        ends = client.end_offsets(bus.partitions_of(client, settings, *kind.inputs))
+        return sum(end - (client.committed(place) or 0) for place, end in ends.items())
 
 
 def _measured(settings: Settings, load: Load, seconds: float, console: Console) -> dict[str, Any]:
     prefix = f"bench-{datetime.now(UTC):%Y%m%d-%H%M%S}-{len(load.symbols)}."
     own = msgspec.structs.replace(settings, topic_prefix=prefix, symbols=",".join(load.symbols), console_port=0)
-    begin_us, end_us = _Running(own, load, seconds, console).run()
-    return figures_of(between(own, begin_us, end_us))
+    running = _Running(own, load, seconds, console)
+    begin_us, end_us = running.run()
+    return {"rate": load.rate, "lags": running.lags(), "forecasts": figures_of(between(own, begin_us, end_us))}
 
 
 class _Running:
@@ -105,6 +123,12 @@ class _Running:
         bus.let_broker_stamp(settings, "features", "forecasts")
         self._released_us = self._begin_us = 0
         self._past: dict[TopicPartition, int] = {}
+        self._lags: list[dict[str, int]] = []
+
+    def lags(self) -> dict[str, tuple[int, int]]:
+        """Return of each consumer how many records it was behind when the measurement began, and when it ended, if it did."""
+        first, last = (self._lags[0], self._lags[-1]) if self._lags else ({}, {})
+        return {name: (first[name], last[name]) for name in first}
 
     def run(self) -> tuple[int, int]:
         """Return between which times of the wall clock was measured, microseconds."""
@@ -116,7 +140,10 @@ class _Running:
         now_us = wall_ts_us()
         if self._begin_us:
             if now_us > self._begin_us + self._seconds * SECOND_US:
+                self._lags.append(lags(self._settings))
                 self._supervisor.stop()
+            elif now_us > self._begin_us and not self._lags:
+                self._lags.append(lags(self._settings))
         elif self._released_us:
             if has_read(self._settings, self._past) or now_us > self._released_us + PAST_TIMEOUT_S * SECOND_US:
                 self._begin_us = now_us + round(WARM_UP_S * SECOND_US)
@@ -225,9 +252,13 @@ def _offsets(client: KafkaConsumer, places: list[TopicPartition], at_us: int) ->
 def as_table(figures: dict[str, Any]) -> Table:
     """Return the figures for people."""
     shown = Table("load", "forecasts of", "n", *(f"p{level} ms" for level in LEVELS), "p50 of each fifth")
-    for load, kinds in figures["loads"].items():
-        for kind, row in kinds.items():
+    behind = []
+    for load, found in figures["loads"].items():
+        for kind, row in found["forecasts"].items():
             levels = [f"{row[f'p{level}']:.1f}" if row["n"] else "-" for level in LEVELS]
             shown.add_row(load, kind, f"{row['n']:,}", *levels, " ".join(map(str, row["fifths_p50"])))
-    shown.caption = f"claims: champion p50 <= {P50_MS:.0f}, p99 <= {P99_MS:.0f} ms; last fifth <= {GROWTH} of the first and 1 s"
+        behind += [f"{load}: {name} was {first:,} records behind, then {last:,}" for name, (first, last) in found["lags"].items()]
+    six = f"claims: 6 symbols: champion p50 <= {P50_MS:.0f}, p99 <= {P99_MS:.0f} ms"
+    many = f"500: last fifth <= {GROWTH} of the first and 1 s, no lag grows by {BEHIND_S:.0f} s of ticks"
+    shown.caption = "\n".join([*behind, f"{six}; {many}"])
     return shown

@@ -22,7 +22,7 @@ from rich.console import Console
 from deploy import drained, roles
 from deploy.local import jars, supervisor
 from deploy.local.broker import free_port
-from deploy.local.processes import GIVES_WAY, LAST, Process
+from deploy.local.processes import GIVES_WAY, Process
 from deploy.local.supervisor import Plan, Supervisor
 from models import registry
 from models.forecaster.recurrent_recipe import NAME
@@ -153,7 +153,7 @@ def plan(settings: Settings, wish: Wish, tape: object) -> Plan:
     part = settings.state / "cut.json"
     part.parent.mkdir(parents=True, exist_ok=True)
     part.write_bytes(msgspec.json.encode(wish.cut))
-    work = [role("score", niceness=GIVES_WAY), role("archive", niceness=LAST)]
+    work = [role("score"), role("archive", niceness=GIVES_WAY)]
     work += [] if isinstance(tape, RecordedTape) else [role("sentiment")]
     work += [role("console", niceness=GIVES_WAY)] if wish.page else []
     produce = role("produce", "--replay", str(part.resolve()), "--speed", wish.speed)

@@ -82,7 +82,7 @@ def plan(settings: Settings, options: Options) -> Plan:
 
     produce = role("produce", *options.arguments)
     console = () if options.headless else (role("console", niceness=GIVES_WAY),)
-    work = (role("sentiment"), role("score", niceness=GIVES_WAY), role("archive", niceness=LAST))
+    work = (role("sentiment"), role("score"), role("archive", niceness=GIVES_WAY))
     train = role("train", "--ensure", niceness=LAST)
     again = ((role("retrain", *options.retrain, niceness=LAST),),) if options.retrain else ()
     if options.bounded:

@@ -17,9 +17,8 @@ FIRST_BACK_OFF_S = 1.0
 LONGEST_BACK_OFF_S = 30.0
 USER_ERROR = 2
 STOP_TIMEOUT_S = 20.0
-GIVES_WAY = 5  # niceness of what scores and shows forecasts
-LAST = 10  # niceness of what nobody waits for
-
+GIVES_WAY = 5  # niceness of what keeps and shows what others make: a quarter of a core that another wants too
+LAST = 10  # niceness of training: a tenth
 AUTOGROUP_TRIES, AUTOGROUP_PAUSE_S = 5, 0.1  # Linux lets a user lower one session in a tenth of a second
 
 

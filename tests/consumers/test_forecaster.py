@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from consumers.forecaster import PROVISIONAL_PER_S, ROUND, ForecastHandler, make_follower, make_handler
+from consumers.forecaster import COMPANY_S, PROVISIONAL_PER_S, ROUND, ForecastHandler, make_follower, make_handler
 from models import registry
 from models.forecaster.base import HORIZONS_MIN, Forecaster, Predictions
 from models.forecaster.onnx_model import OnnxForecaster
@@ -404,3 +404,20 @@ def test_provisional_forecasts_use_what_was_learned_and_teach_nothing(champion: 
     assert forecasts(drafted.handle(records([market[119]]))) == final
     widths = [math.log(one.quantiles["0.9"] / one.quantiles["0.1"]) for one in (provisional[0], final[0])]
     assert widths[0] == pytest.approx(widths[1], rel=0.2)
+
+
+def test_a_batch_waits_for_company_only_while_provisional_forecasts_rest() -> None:
+    now_s = 0.0
+    one = handler(clock=lambda: now_s)
+    (first,) = rows(1)
+
+    def company_s() -> float:
+        return one.company_s
+
+    assert company_s() == 0
+    one.handle(records([msgspec.structs.replace(draft(first, 1), symbol=f"S{number:03d}") for number in range(ROUND)]))
+    assert company_s() == COMPANY_S
+    now_s = ROUND / PROVISIONAL_PER_S - COMPANY_S / 2
+    assert company_s() == pytest.approx(COMPANY_S / 2)
+    now_s += COMPANY_S
+    assert company_s() == 0

@@ -83,19 +83,39 @@ def test_what_came_before_or_after_is_not_counted(config: Settings) -> None:
     assert [one.timestamp_ms for one in found] == [times[1]]
 
 
+def load(champion: dict[str, Any], score: tuple[int, int] = (300, 200)) -> dict[str, Any]:
+    """Return the figures of a load of 1,000 ticks a second."""
+    return {"rate": 1_000.0, "lags": {"forecast": (400, 500), "score": score}, "forecasts": {"champion": champion}}
+
+
 def test_without_forecasts_no_claim_holds() -> None:
-    some = {"n": 10, "p50": 9.0, "p90": 20.0, "p99": 60.0, "fifths_p50": [9.0, 12.0]}
+    some = load({"n": 10, "p50": 9.0, "p90": 20.0, "p99": 60.0, "fifths_p50": [9.0, 12.0]})
+    six = some["forecasts"]["champion"]
+    none = load({"n": 0, "fifths_p50": []})
     claims = {
-        "good": ({"a": some, "b": some}, True),
-        "slow": ({"a": some | {"p50": 16.0}, "b": some}, False),
-        "slow at times": ({"a": some | {"p99": 81.0}, "b": some}, False),
-        "growing": ({"a": some, "b": some | {"fifths_p50": [9.0, 14.0]}}, False),
-        "behind": ({"a": some, "b": some | {"fifths_p50": [9_000.0, 9_900.0]}}, False),
-        "nothing at all": ({"a": some, "b": {"n": 0, "fifths_p50": []}}, False),
-        "nothing": ({"a": {"n": 0, "fifths_p50": []}, "b": some}, False),
+        "good": (some, some, True),
+        "slow": (load(six | {"p50": 16.0}), some, False),
+        "slow at times": (load(six | {"p99": 81.0}), some, False),
+        "growing": (some, load(six | {"fifths_p50": [9.0, 14.0]}), False),
+        "behind": (some, load(six | {"fifths_p50": [9_000.0, 9_900.0]}), False),
+        "scores that come ever later": (some, load(six, (1_000, 6_001)), False),
+        "nothing at all": (some, none, False),
+        "nothing": (none, some, False),
     }
-    for name, (loads, holds) in claims.items():
-        figures = bench_forecast.claims(
-            {bench_forecast.SIX: {"champion": loads["a"]}, bench_forecast.MANY: {"champion": loads["b"]}}
-        )
+    for name, (first, second, holds) in claims.items():
+        figures = bench_forecast.claims({bench_forecast.SIX: first, bench_forecast.MANY: second})
         assert (figures["holds"], bench_forecast.as_table(figures).row_count) == (holds, 2), name
+
+
+def test_one_load_is_judged_by_its_own_claim() -> None:
+    slow = load({"n": 10, "p50": 90.0, "p90": 200.0, "p99": 600.0, "fifths_p50": [90.0, 90.0]})
+    assert bench_forecast.claims({bench_forecast.MANY: slow})["holds"]
+    assert not bench_forecast.claims({bench_forecast.SIX: slow})["holds"]
+
+
+def test_a_lag_is_what_a_consumer_has_not_committed(config: Settings) -> None:
+    ends = bench_forecast.remember(config, Load(("AAPL", "TSLA"), 1.0), NOW_US)
+    with closing(bus.consumer(config, group_id=config.topic("forecast"))) as client:
+        client.assign(list(ends))
+        client.commit({place: OffsetAndMetadata(end, "", -1) for place, end in ends.items()})
+    assert bench_forecast.lags(config) == {"sentiment": 0, "forecast": 0, "score": sum(ends.values())}
