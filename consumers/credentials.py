@@ -11,7 +11,7 @@ from faust import auth
 from streams.security import Security, Tokens
 
 
-class Bearer(AbstractTokenProvider):
+class Bearer(AbstractTokenProvider):  # type: ignore[misc] # aiokafka is not checked, see pyproject.toml
     """The tokens of :class:`streams.security.Tokens`; a thread waits for the endpoint, not the event loop."""
 
     def __init__(self, tokens: Tokens) -> None:

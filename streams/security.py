@@ -132,7 +132,7 @@ class Security(
 
     def java(self) -> dict[str, str]:
         """Return the properties of Java's clients; passwords and the key are in them, no file is read again."""
-        made = {"security.protocol": self.protocol}
+        made: dict[str, str] = {"security.protocol": self.protocol}
         if self.ca:
             made |= {"ssl.truststore.type": "PEM", "ssl.truststore.certificates": Path(self.ca).read_text()}
         if self.certificate:
@@ -168,7 +168,7 @@ def _quoted(text: str) -> str:
     return f'"{escaped}"'
 
 
-class Tokens(AbstractTokenProvider):
+class Tokens(AbstractTokenProvider):  # type: ignore[misc] # kafka-python is not typed
     """Tokens of an OAuth 2 endpoint, each used until most of its life is over; for all threads."""
 
     def __init__(self, security: Security) -> None:

@@ -15,6 +15,7 @@ from contextlib import closing
 from typing import Any, NamedTuple
 
 import msgspec
+from kafka import TopicPartition
 from rich.console import Console
 from rich.table import Table
 
@@ -126,7 +127,8 @@ def _letters(settings: Settings, aim: Aim) -> Iterator[Letter]:
 
 def _settle(settings: Settings, roles: Sequence[Process], is_all: Callable[[int], bool]) -> None:
     """Wait until `is_all`, of so many dead letters, or until nothing has come to any topic for :data:`WAIT_S`."""
-    ends, changed_s = {}, time.monotonic()
+    ends: dict[TopicPartition, int] = {}
+    changed_s = time.monotonic()
     with closing(bus.consumer(settings)) as client:
         places = bus.partitions_of(client, settings, *[name for name in TOPICS if name != "events"])
         (letters,) = bus.partitions_of(client, settings, "dead_letters")

@@ -109,19 +109,23 @@ def sentiment(number: int, symbol: str, minute_us: int) -> Sentiment:
 def features(number: int, symbol: str, minute_us: int) -> Features:
     """Return the final row of the minute `number` minutes later."""
     at_us, price = minute_us + number * MINUTE_US, 100 + number % 50 / 100
-    prices = {name: price for name in ("open", "high", "low", "close", "ma7", "ma21")}
-    bars = {f"bars{most}": min(number + 1, most) for most in (7, 21)}
     return Features(
         minute_ts_us=at_us,
         symbol=symbol,
+        open=price,
+        high=price,
+        low=price,
+        close=price,
         volume=1.0,
+        ma7=price,
+        ma21=price,
+        bars7=min(number + 1, 7),
+        bars21=min(number + 1, 21),
         n_ticks=1,
         last_event_ts_us=at_us,
         revision=1,
         final=True,
         flat=False,
-        **prices,
-        **bars,
     )
 
 

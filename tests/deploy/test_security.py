@@ -49,7 +49,7 @@ def plain(tmp_path: Path) -> Settings:
 def test_every_client_of_python_and_c_is_let_in(guarded: Secured, plain: Settings, mechanism: str) -> None:
     own = guarded.scram(plain, "tickcast", PASSWORD) if mechanism == "scram" else guarded.bearer(plain, "tickcast", SECRET)
     bus.ensure_topics(own)
-    value = msgspec.json.encode(msgspec.structs.replace(SAMPLES[Score], forecast_id=mechanism))  # type: ignore[type-var]
+    value = msgspec.json.encode(msgspec.structs.replace(SAMPLES[Score], forecast_id=mechanism))
     with bus.producing(own) as client:
         bus.send_all(client, own, [Outgoing("scores", b"AAPL", value)])
 
