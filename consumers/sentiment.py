@@ -146,9 +146,12 @@ class _Answer(NamedTuple):
 
 def _read(record: Record) -> Headline | BadMessage:
     try:
-        return codec.decode(Headline, record.value)
+        news = codec.decode(Headline, record.value)
     except BadMessage as error:
         return error
+    if news.closes and record.partition >= news.partitions:
+        return BadMessage(f"a closing in partition {record.partition} of {news.partitions} closes nothing", "contract")
+    return news
 
 
 def _rounded(row: np.ndarray[tuple[int], np.dtype[np.float64]]) -> Probabilities | None:

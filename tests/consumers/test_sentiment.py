@@ -80,6 +80,14 @@ def test_each_symbol_of_a_headline_gets_a_message() -> None:
     assert sent[0].headers == [(bus.INGEST_HEADER, b"1700000000123000")]
 
 
+def test_a_closing_that_closes_nothing_is_a_dead_letter_and_ends_nobody() -> None:
+    none = headline("", closes=True)
+    good, impossible = serving(CountingModel()).handle([record(none, 0, partition=1), record(none, 1, partition=2)])
+    assert codec.decode(Sentiment, good.value).partition == 1
+    letter = codec.decode(DeadLetter, impossible.value)
+    assert (letter.error_class, letter.message) == ("contract", "a closing in partition 2 of 2 closes nothing")
+
+
 def test_a_closing_follows_the_headlines_before_it_and_names_its_partition() -> None:
     closing = headline("", ["AAPL", "MSFT"], closes=True)
     sent = sentiments(serving(CountingModel()).handle([record(headline("news")), record(closing, 1, partition=1)]))
