@@ -366,6 +366,7 @@ verify_app.command()(proof_cli.contract)
 verify_app.command()(proof_cli.faults)
 verify_app.command()(hardening_cli.security)
 verify_app.command()(hardening_cli.fuzz)
+verify_app.command()(hardening_cli.burst)
 verify_app.command("all")(proof_cli.everything)
 app.add_typer(lake_cli.app, name="lake")
 app.command()(lake_cli.ingest)
@@ -430,7 +431,6 @@ def week(
 
 
 bench_app.command("forecast")(forecast_cli.bench_forecast)
-bench_app.command()(hardening_cli.burst)
 
 
 @bench_app.command("train")
