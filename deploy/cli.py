@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from deploy import (
+    control_cli,
     dead_cli,
     evaluate_cli,
     forecast_cli,
@@ -334,6 +335,7 @@ app.add_typer(tape_cli.app, name="tape")
 app.add_typer(dead_cli.app, name="dead")
 app.command()(replay_cli.record)
 app.command()(replay_cli.replay)
+app.add_typer(control_cli.app, name="control")
 
 
 @verify_app.command()

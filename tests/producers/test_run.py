@@ -20,7 +20,7 @@ from deploy.ledger import Ledger
 from producers import resume
 from producers.base import Event, Pulse, SessionEnd, Source, Story, Trade
 from producers.closings import Closer
-from producers.pace import AtSpeed, Pace, Unpaced
+from producers.pace import AtSpeed, Course, Pace, Unpaced
 from producers.prints import Regular
 from producers.replay import Replay
 from producers.run import Producing, steps
@@ -288,7 +288,7 @@ def test_headlines_reach_every_partition_with_their_closings(config: Settings) -
             yield Story(T0 + 1, "s1", ("AAPL",), "Apple rises")
             yield SessionEnd(T0 + 1)
 
-    Producing(config, News(), AtSpeed(1_000_000), threading.Event()).run()
+    Producing(config, News(), AtSpeed(Course(1_000_000)), threading.Event()).run()
     places: Counter[int] = Counter()
     for record in bus.read_all(config, "headlines"):
         places[record.partition] += codec.decode(Headline, record.value).closes
