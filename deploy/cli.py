@@ -25,6 +25,7 @@ from deploy import (
     proof_cli,
     replay_cli,
     roles,
+    study_cli,
     tailing,
     tape_cli,
     training_cli,
@@ -298,6 +299,7 @@ def doctor(
 
 
 app.add_typer(models_cli.app, name="models")
+app.add_typer(study_cli.app, name="study")
 verify_app = typer.Typer(no_args_is_help=True, help="Check claims about the system against independent computations.")
 app.add_typer(verify_app, name="verify")
 
