@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from models.outlook.months import Array
 
@@ -25,7 +26,7 @@ EPOCHS = 120
 PATIENCE = 10
 PASSES = 50  # of dropout at forecasting
 
-Weights = dict[str, Any]  # of torch
+Weights = Mapping[str, NDArray[Any]]  # by name, as torch names them
 
 
 class Network(torch.nn.Module):  # type: ignore[misc] # torch is not type-checked here
@@ -91,11 +92,6 @@ def dropout_answers(weights: Weights, inputs: Array, seed: int, passes: int = PA
         return said
 
 
-def shapes() -> Mapping[str, tuple[int, ...]]:
-    """Return the names and shapes of a network's weights."""
-    return {name: tuple(tensor.shape) for name, tensor in Network().state_dict().items()}
-
-
 def _descend(network: Network, known: tuple[Any, Any], checked: tuple[Any, Any], epochs: int) -> Fit:
     optimizer = torch.optim.Adam(network.parameters(), lr=RATE, weight_decay=DECAY)
     losses: list[tuple[float, float]] = []
@@ -128,12 +124,12 @@ def _loss(network: Network, inputs: Any, targets: Any) -> float:
 
 
 def _copied(network: Network) -> Weights:
-    return {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
+    return {name: tensor.detach().numpy().copy() for name, tensor in network.state_dict().items()}
 
 
 def _loaded(weights: Weights) -> Network:
     network = Network()
-    network.load_state_dict(weights)
+    network.load_state_dict({name: torch.as_tensor(values) for name, values in weights.items()})
     return network
 
 

@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
 
 from models.outlook.scaling import Scaler
 from models.sentiment.files import checked_sha256, sha256
@@ -18,6 +21,8 @@ from streams.errors import ModelError
 FILE = Path(__file__).with_name("pretrained.safetensors")
 KEY = "tickcast"  # of the metadata
 VERSION = 1
+
+Weights = dict[str, NDArray[Any]]
 
 
 class About(msgspec.Struct, frozen=True):
@@ -67,13 +72,11 @@ class Held(msgspec.Struct, frozen=True):
 
     model_id: str
     about: About
-    weights: list[dict[str, Any]]
+    weights: list[Weights]
 
 
-def write(path: Path, weights: Sequence[dict[str, Any]], about: About) -> None:
+def write(path: Path, weights: Sequence[Weights], about: About) -> None:
     """Write the file and, beside it, its checksum; whoever reads finds both or the ones before."""
-    from safetensors.torch import save_file  # noqa: PLC0415 - imports torch
-
     tensors = {f"{number}.{name}": tensor for number, one in enumerate(weights) for name, tensor in one.items()}
     scratch = path.with_suffix(".tmp")
     save_file(tensors, scratch, {KEY: msgspec.json.encode(about).decode()})
@@ -91,11 +94,9 @@ def read(path: Path = FILE) -> Held:
     ModelError
         It is missing, damaged, or of another version.
     """
-    from safetensors import SafetensorError, safe_open  # noqa: PLC0415
-
     digest = checked_sha256(path, path.with_suffix(".sha256"))
     try:
-        with safe_open(path, framework="pt") as file:
+        with safe_open(path, framework="numpy") as file:
             about = msgspec.json.decode(file.metadata()[KEY], type=About)
             tensors = {name: file.get_tensor(name) for name in file.keys()}
     except (SafetensorError, KeyError, TypeError, msgspec.MsgspecError) as error:
@@ -105,7 +106,7 @@ def read(path: Path = FILE) -> Held:
     return Held(f"outlook-{digest[:8]}", about, _networks(tensors))
 
 
-def _networks(tensors: dict[str, Any]) -> list[dict[str, Any]]:
+def _networks(tensors: Weights) -> list[Weights]:
     count = 1 + max(int(name.partition(".")[0]) for name in tensors)
     return [
         {name.partition(".")[2]: tensor for name, tensor in tensors.items() if name.startswith(f"{number}.")}

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from models.studies import monthly
 from models.studies.base import Study
 from streams.errors import SettingsError
 
-STUDIES: tuple[Study, ...] = ()
+STUDIES: tuple[Study, ...] = (monthly.STUDY,)
 CATALOG: dict[str, Study] = {study.name: study for study in STUDIES}
 
 
