@@ -61,6 +61,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     finbert: Annotated[str, Meta(description="a local folder or hub name with FinBERT's weights")] = "ProsusAI/finbert"
     tracking: Annotated[str, Meta(description="MLflow server that keeps the models' record; empty: sqlite in HOME/registry")] = ""
     offline: Annotated[bool, Meta(description="never ask a model hub; HF_HUB_OFFLINE=1 sets it too")] = False
+    outlook: Annotated[
+        str,
+        Meta(description="folder with daily closes and headlines for the monthly outlook; empty: Yahoo Finance, unless offline"),
+    ] = ""
     console_port: Annotated[int, Meta(ge=0, le=65535, description="port of the web page on 127.0.0.1")] = 8321
     console_token: Annotated[
         str, Meta(description="what the page and REST ask for beyond 127.0.0.1; empty: made at each start")

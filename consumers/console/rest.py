@@ -257,15 +257,6 @@ def _machinery(router: APIRouter, feed: Feed, settings: Settings) -> None:
             request, _known(found, f"dead letter {number} is not among the last ones; `tickcast tail dead_letters` has all")
         )
 
-    @router.post(
-        "/v1/outlook/{symbol:path}",
-        responses={501: _problem("its model comes with the studies"), 422: _problem("the symbol is too long")},
-        status_code=501,
-    )
-    def outlook(symbol: Annotated[str, Path(min_length=1, max_length=32)]) -> Response:
-        """Say what a stock may do within a month; not there yet."""
-        return problems.response(501, f"the outlook of {symbol!r} cannot be computed yet: its model comes with the studies")
-
 
 def _probes(router: APIRouter, feed: Feed) -> None:
     @_get(router, "/healthz", Alive)
@@ -341,16 +332,21 @@ def _get(
     router: APIRouter, path: str, kind: Any, more: dict[int | str, dict[str, Any]] | None = None
 ) -> Callable[[Asked], Asked]:
     """Return what declares a GET path whose answer is a `kind`."""
-    responses: dict[int | str, dict[str, Any]] = {
+    return router.get(path, responses=answers_of(kind) | (more or {}), response_class=Response)
+
+
+def answers_of(kind: Any) -> dict[int | str, dict[str, Any]]:
+    """Return how the document describes the answers of a path, the good one a `kind`."""
+    return {
         200: {"description": "Found", "content": _json_of(kind)},
         304: {"description": "The asker has it already: If-None-Match"},
-        404: _problem("nothing is known of that"),
-        422: _problem("an argument does not fit"),
+        404: problem_of("nothing is known of that"),
+        422: problem_of("an argument does not fit"),
     }
-    return router.get(path, responses=responses | (more or {}), response_class=Response)
 
 
-def _problem(description: str) -> dict[str, Any]:
+def problem_of(description: str) -> dict[str, Any]:
+    """Return how the document describes an error."""
     return {"description": description, "content": {problems.MEDIA_TYPE: {"schema": _reference(problems.Problem)}}}
 
 

@@ -27,8 +27,9 @@ from kafka.errors import KafkaError
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from consumers.console import flow, guard, problems, rest
+from consumers.console import flow, guard, outlook, problems, rest
 from consumers.console.feed import Feed, read
+from consumers.console.outlooks import Outlooks
 from streams import bus
 from streams.errors import EnvironmentFault
 from streams.settings import Settings
@@ -41,8 +42,21 @@ log = logging.getLogger(__name__)
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 
-def create_app(feed: Feed, settings: Settings, host: str, lifespan: Lifespan | None = None) -> FastAPI:
-    """Return the application that serves `feed`, asked for under the name `host`.
+def create_app(
+    feed: Feed, settings: Settings, host: str, lifespan: Lifespan | None = None, outlooks: Outlooks | None = None
+) -> FastAPI:
+    """Return the application that serves `feed` and `outlooks`, asked for under the name `host`; see :func:`guarded`."""
+    app = guarded(settings, host, lifespan)
+    app.include_router(rest.routes(feed, settings))
+    app.include_router(outlook.routes(outlooks))
+    _add_stream(app, feed)
+    rest.describe(app)
+    app.mount("/", StaticFiles(directory=STATIC, html=True))
+    return app
+
+
+def guarded(settings: Settings, host: str, lifespan: Lifespan | None = None) -> FastAPI:
+    """Return an application without paths that refuses what may not pass.
 
     On loopback, requests that name another host are refused: a page elsewhere must not read through a name of its own. Beyond
     it the token keeps strangers out.
@@ -54,10 +68,6 @@ def create_app(feed: Feed, settings: Settings, host: str, lifespan: Lifespan | N
     buckets = guard.Buckets(guard.PER_S, guard.BURST)
     app.add_middleware(guard.Guard, token=settings.console_token, closed=closed, buckets=buckets)
     problems.install(app)
-    app.include_router(rest.routes(feed, settings))
-    _add_stream(app, feed)
-    rest.describe(app)
-    app.mount("/", StaticFiles(directory=STATIC, html=True))
     return app
 
 
@@ -84,13 +94,15 @@ class ConsoleServer(uvicorn.Server):
         The name under which the page is asked for.
     reporter : StatusReporter
         Tells `events` how this process is.
+    outlooks : Outlooks, optional
+        Computes the monthly outlook; without it the page says that there is no feed.
     """
 
-    def __init__(self, settings: Settings, host: str, reporter: bus.StatusReporter) -> None:
+    def __init__(self, settings: Settings, host: str, reporter: bus.StatusReporter, outlooks: Outlooks | None = None) -> None:
         self.feed = Feed()
         self._settings = settings
         self._reporter = reporter
-        app = create_app(self.feed, settings, host, self._lifespan)
+        app = create_app(self.feed, settings, host, self._lifespan, outlooks)
         super().__init__(
             uvicorn.Config(
                 app,
@@ -158,7 +170,7 @@ def listen(host: str, port: int) -> socket.socket:
         ) from error
 
 
-def _with_token(settings: Settings, host: str) -> Settings:
+def with_token(settings: Settings, host: str) -> Settings:
     """Return settings with a token where the console needs one; one that was made is told in the log."""
     if host in guard.LOOPBACK or settings.console_token:
         return settings
@@ -169,7 +181,7 @@ def _with_token(settings: Settings, host: str) -> Settings:
     return msgspec.structs.replace(settings, console_token=token)
 
 
-def run(settings: Settings, host: str = "127.0.0.1", port: int | None = None) -> None:
+def run(settings: Settings, host: str = "127.0.0.1", port: int | None = None, outlooks: Outlooks | None = None) -> None:
     """Serve the page until the process is asked to end.
 
     Parameters
@@ -180,6 +192,8 @@ def run(settings: Settings, host: str = "127.0.0.1", port: int | None = None) ->
         The address to listen on.
     port : int, optional
         0 for a free one.
+    outlooks : Outlooks, optional
+        Computes the monthly outlook.
 
     Raises
     ------
@@ -187,8 +201,8 @@ def run(settings: Settings, host: str = "127.0.0.1", port: int | None = None) ->
         The port is taken, or no broker answers.
     """
     with listen(host, settings.console_port if port is None else port) as listener:
-        settings = _with_token(settings, host)
+        settings = with_token(settings, host)
         bus.ensure_topics(settings)
         with closing(bus.producer(settings)) as client:
             reporter = bus.StatusReporter(settings, "console", client)
-            ConsoleServer(settings, host, reporter).serve_topics(listener)
+            ConsoleServer(settings, host, reporter, outlooks).serve_topics(listener)

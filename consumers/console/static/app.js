@@ -1,16 +1,16 @@
 // Entry of the page: joins the store to the tabs. Only the tab that is shown is drawn.
 
-import { byId, say } from "./dom.js";
+import { byId } from "./dom.js";
 import { renderFrame, renderLink } from "./frame.js";
 import { Horizon, MarketView } from "./market.js";
 import { ModelsView } from "./models.js";
+import { OutlookView } from "./outlook.js";
 import { PipelineView } from "./pipeline.js";
 import { renderReplay } from "./replay.js";
 import { SkillView } from "./skill.js";
 import { connect, Store } from "./stream.js";
 import { Search, Tabs } from "./tabs.js";
-
-const THEMES = ["auto", "light", "dark"];
+import { dress } from "./theme.js";
 
 const store = new Store();
 const tabs = new Tabs(() => store.changed());
@@ -18,6 +18,7 @@ const horizon = new Horizon(() => store.changed());
 const market = new MarketView(store, horizon);
 const search = new Search(tabs, (symbol) => market.choose(symbol));
 const [skill, pipeline, models] = [new SkillView(horizon), new PipelineView(), new ModelsView()];
+const outlook = new OutlookView(byId("tab-outlook"));
 /** @type {Record<string, (state: import("./stream.js").State) => void>} */
 const VIEWS = {
   market: (state) => market.render(state),
@@ -25,7 +26,7 @@ const VIEWS = {
   pipeline: (state) => pipeline.render(state),
   models: () => models.render(),
   replay: renderReplay,
-  outlook: () => undefined,
+  outlook: (state) => outlook.render(market.symbol, [...state.symbols.keys()]),
 };
 
 store.subscribe((state) => {
@@ -35,24 +36,13 @@ store.subscribe((state) => {
   VIEWS[tabs.shown](state);
 });
 
-/** @param {string} theme */
-function wear(theme) {
-  if (theme === "auto") delete document.documentElement.dataset.theme;
-  else document.documentElement.dataset.theme = theme;
-  say(byId("theme"), `Theme: ${theme}`);
-  market.chart.repaint();
-}
-
-byId("theme").addEventListener("click", () => {
-  const next = THEMES[(THEMES.indexOf(document.documentElement.dataset.theme ?? "auto") + 1) % THEMES.length];
-  localStorage.setItem("theme", next);
-  wear(next);
-});
 for (const link of document.querySelectorAll("[data-goal]")) {
   link.addEventListener("click", () => requestAnimationFrame(() => byId(link.getAttribute("data-goal") ?? "").scrollIntoView()));
 }
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => market.chart.repaint());
 setInterval(() => renderLink(store.state), 1000);
 
-wear(localStorage.getItem("theme") ?? "auto");
+dress(() => {
+  market.chart.repaint();
+  outlook.repaint();
+});
 connect(store);

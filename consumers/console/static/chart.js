@@ -14,7 +14,7 @@ const INTERVALS = [["0.025", "0.975", 0.16], ["0.1", "0.9", 0.2], ["0.25", "0.75
 const onBar = (end_ts_us) => (end_ts_us - MINUTE_US) / 1e6;
 
 /** The fan as a series primitive: bands of one hue, the mean, and the random walk. */
-class Fan {
+export class Fan {
   constructor() {
     /** @type {Forecast[]} */
     this.forecasts = [];
