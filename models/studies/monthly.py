@@ -16,7 +16,7 @@ from models.sentiment.reading import reader
 from models.studies import monthly_data, monthly_plots, monthly_rows
 from models.studies.base import Options, Report, Row, Table
 from models.studies.monthly_data import AGGREGATIONS, NEWS_UNTIL, Inputs, Samples
-from models.studies.monthly_trial import Arrays, Forecasts, Plan, Trainings, Variant, tested
+from models.studies.monthly_trial import Arrays, Forecasts, Plan, Trainings, Variant, is_forecast
 from models.studies.resume import Parts, key_of
 
 NAME = "monthly"
@@ -91,7 +91,7 @@ def compute(options: Options) -> Outcome:
     final = trainings.final(variants[0], later)
     known = variants[0].samples
     mean, line = _simple(known, plan)
-    walked = known.where(tested(known, plan.years))
+    walked = known.where(is_forecast(known, plan.years))
     return Outcome(read, known, walked, later, forecasts, mean, line, final, time.monotonic() - began)
 
 
