@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import date, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -61,7 +62,7 @@ def test_an_unknown_stock_and_a_damaged_file_are_told_apart(folder: Path) -> Non
 
 
 def test_yahoos_articles_become_headlines_by_time() -> None:
-    articles = [
+    articles: list[dict[str, Any]] = [
         {"content": {"title": "B", "pubDate": "2026-03-02T10:00:00Z", "canonicalUrl": {"url": "https://b.example"}}},
         {"content": {"title": "A", "pubDate": "2026-03-01T10:00:00Z", "canonicalUrl": None}},
         {"content": {"title": "", "pubDate": "2026-03-01T10:00:00Z"}},

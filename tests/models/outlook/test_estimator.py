@@ -10,6 +10,7 @@ import pytest
 
 from models.outlook import pretrained
 from models.outlook.estimator import THRESHOLD, Estimator
+from models.sentiment.files import sha256
 from streams.errors import ModelError
 from tests.models.outlook.samples import about, model_file
 
@@ -62,8 +63,7 @@ def test_a_file_that_is_not_whole_is_refused(tmp_path: Path, damage: str) -> Non
         path.with_suffix(".sha256").unlink()
     else:
         path.write_bytes(whole.replace(b'\\"version\\":1', b'\\"version\\":2'))
-        digest = pretrained.sha256(path)
-        path.with_suffix(".sha256").write_text(digest)
+        path.with_suffix(".sha256").write_text(sha256(path))
     with pytest.raises(ModelError, match=r"reinstall|damaged"):
         Estimator(path)
 
