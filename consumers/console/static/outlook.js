@@ -49,7 +49,11 @@ export class OutlookView {
   async look(chosen) {
     this.asked = true;
     const response = await fetch("v1/outlook").catch(() => null);
-    const { feed = "", symbols = [] } = response?.ok ? await response.json() : {};
+    if (!response?.ok) {
+      this.asked = false; // the frame says that the connection is lost; the next look asks again
+      return;
+    }
+    const { feed = "", symbols = [] } = await response.json();
     this.offer(symbols);
     if (this.field && !this.field.value) this.field.value = chosen || symbols[0] || "";
     if (!feed) this.tell("There is no feed of daily prices here: set TICKCAST_OUTLOOK to a folder of files, or be online for Yahoo Finance.", true);
