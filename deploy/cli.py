@@ -220,6 +220,8 @@ def console(
 ) -> None:
     """Run the web page: live prices, forecasts and the health of every process."""
     files = None if data is None else str(data)
+    if as_of is not None and not outlook_only:
+        raise SettingsError("--as-of goes with --outlook-only: the market of the other tabs is of now")
     if outlook_only:
         roles.outlook_console(configured(console_port=port, outlook=files), host, as_of.date() if as_of else None)
     else:

@@ -19,7 +19,7 @@ from consumers.console.outlooks import Busy, Outlooks
 from models.outlook.outlook import Outlook
 from streams.errors import EnvironmentFault, FeedFault, ModelError, TickcastError, UnknownSymbol
 
-PATIENCE_S = 45.0  # more than a feed's time-outs with all retries
+PATIENCE_S = 45.0  # of who asks; the computation goes on without him
 AGAIN_S = 30
 SHAPE = re.compile(r"[A-Z0-9^][A-Z0-9.^=-]{0,15}")
 NO_FEED = "this console has no feed of daily prices: set TICKCAST_OUTLOOK to a folder of files, or be online for Yahoo Finance"
@@ -94,6 +94,7 @@ def _add_computing(router: APIRouter, outlooks: Outlooks | None) -> None:
 async def _computed(outlooks: Outlooks, symbol: str) -> Outlook:
     """Return the outlook; whoever stops waiting leaves the computation to the others."""
     flight = asyncio.wrap_future(outlooks.start(symbol))
+    flight.add_done_callback(lambda done: done.cancelled() or done.exception())  # seen, also where nobody waits any more
     return await asyncio.wait_for(asyncio.shield(flight), PATIENCE_S)
 
 

@@ -102,6 +102,7 @@ class ConsoleServer(uvicorn.Server):
         self.feed = Feed()
         self._settings = settings
         self._reporter = reporter
+        self._outlooks = outlooks
         app = create_app(self.feed, settings, host, self._lifespan, outlooks)
         super().__init__(
             uvicorn.Config(
@@ -136,6 +137,8 @@ class ConsoleServer(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End the streams, then everything else."""
         self.feed.stop()
+        if self._outlooks is not None:
+            self._outlooks.close()
         await super().shutdown(sockets)
 
     def serve_topics(self, listener: socket.socket) -> None:

@@ -17,7 +17,7 @@ from models.outlook.pretrained import About
 
 Suggestion = Literal["buy", "hold", "sell"]
 
-THRESHOLD = 0.02  # of expected return in a month, up or down: less is eaten by costs and is far inside what chance does
+THRESHOLD = 0.02  # of a month's return: less is eaten by costs and is far inside what chance does
 LEAST_RETURN = -0.99  # a price stays above 0
 INTERVALS = {"50": ("0.25", "0.75"), "80": ("0.1", "0.9"), "95": ("0.025", "0.975")}
 SEED = 7  # of dropout: the same months give the same answer
@@ -27,7 +27,8 @@ class Estimate(NamedTuple):
     """What a month may bring, as returns.
 
     `intervals`: per cent to its two ends. `ensemble_spread` and `dropout_spread` are standard deviations, over the networks and
-    over dropout within them.
+    over dropout within them. From `buy_from` on and from `sell_from` down there is a suggestion: the mean of all months is
+    nothing to buy for, because it is no knowledge of this one.
     """
 
     expected: float
@@ -35,7 +36,13 @@ class Estimate(NamedTuple):
     volatility: float
     ensemble_spread: float
     dropout_spread: float
-    suggestion: Suggestion
+    buy_from: float
+    sell_from: float
+
+    @property
+    def suggestion(self) -> Suggestion:
+        """What the expected return suggests."""
+        return "buy" if self.expected >= self.buy_from else "sell" if self.expected <= self.sell_from else "hold"
 
 
 class Estimator:
@@ -71,14 +78,10 @@ class Estimator:
             volatility=own,
             ensemble_spread=float(said.std()),
             dropout_spread=self.about.scaler.target_scale * float(sum(one.std() for one in dropped)) / len(dropped),
-            suggestion=suggested(expected),
+            buy_from=self.about.usual_return + THRESHOLD,
+            sell_from=-THRESHOLD,
         )
 
     def _interval(self, expected: float, volatility: float, share: str) -> tuple[float, float]:
         low, high = (max(LEAST_RETURN, expected + volatility * self.about.residuals[level]) for level in INTERVALS[share])
         return low, high
-
-
-def suggested(expected: float) -> Suggestion:
-    """Return what the expected return suggests: nothing between minus and plus :data:`THRESHOLD`."""
-    return "buy" if expected >= THRESHOLD else "sell" if expected <= -THRESHOLD else "hold"

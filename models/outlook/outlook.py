@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from models.outlook import months
-from models.outlook.estimator import THRESHOLD, Estimator, Suggestion
+from models.outlook.estimator import Estimator, Suggestion
 from models.outlook.months import Month, News, Prices
 from models.outlook.pretrained import About
 from models.sentiment.reading import Reader
@@ -61,8 +61,10 @@ class Outlook(msgspec.Struct, frozen=True, kw_only=True):
         What the networks say on average.
     return_intervals, price_intervals : dict[str, tuple[float, float]]
         Per cent to the two ends.
-    suggestion, threshold : str, float
-        buy where at least `threshold` is expected, sell where at most its negative, else hold.
+    suggestion : str
+        buy where at least `buy_from` is expected, sell where at most `sell_from`, else hold.
+    usual_return, buy_from, sell_from : float
+        The mean return of all months that the networks were trained on, and the two thresholds.
     verdict, verdict_why : str
         What tests say of the model; "no demonstrated edge" means that a suggestion is worth nothing.
     volatility : float
@@ -81,7 +83,9 @@ class Outlook(msgspec.Struct, frozen=True, kw_only=True):
     return_intervals: dict[str, tuple[float, float]]
     price_intervals: dict[str, tuple[float, float]]
     suggestion: Suggestion
-    threshold: float
+    usual_return: float
+    buy_from: float
+    sell_from: float
     verdict: str
     verdict_why: str
     volatility: float
@@ -131,7 +135,9 @@ class Outlooker:
             return_intervals=estimate.intervals,
             price_intervals={share: (last * (1 + low), last * (1 + high)) for share, (low, high) in estimate.intervals.items()},
             suggestion=estimate.suggestion,
-            threshold=THRESHOLD,
+            usual_return=about.usual_return,
+            buy_from=estimate.buy_from,
+            sell_from=estimate.sell_from,
             verdict=about.verdict,
             verdict_why=verdict_why(about),
             volatility=estimate.volatility,

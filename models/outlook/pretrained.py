@@ -38,6 +38,8 @@ class About(msgspec.Struct, frozen=True):
         The last day, ISO, of a return that the networks have seen.
     samples : int
         How many months of stocks that was.
+    usual_return : float
+        The mean of those months.
     usual_volatility : float
         Of a month's return: for a stock with too few prices to have one of its own.
     residuals : dict[str, float]
@@ -56,6 +58,7 @@ class About(msgspec.Struct, frozen=True):
     sentiment_model_id: str
     trained_until: str
     samples: int
+    usual_return: float
     usual_volatility: float
     residuals: dict[str, float]
     rmse: float
@@ -82,6 +85,7 @@ def write(path: Path, weights: Sequence[Weights], about: About) -> None:
     save_file(tensors, scratch, {KEY: msgspec.json.encode(about).decode()})
     checksum = path.with_suffix(".sha256")
     checksum.unlink(missing_ok=True)
+    scratch.chmod(0o644)  # it was made for its maker's eyes alone
     scratch.replace(path)
     checksum.write_text(f"{sha256(path)}  {path.name}\n", encoding="ascii")
 

@@ -16,7 +16,7 @@ from models.sentiment.reading import reader
 from models.studies import monthly_data, monthly_plots, monthly_rows
 from models.studies.base import Options, Report, Row, Table
 from models.studies.monthly_data import AGGREGATIONS, NEWS_UNTIL, Inputs, Samples
-from models.studies.monthly_trial import Arrays, Forecasts, Plan, Trainings, Variant, tested
+from models.studies.monthly_trial import Arrays, Forecasts, Plan, Trainings, Variant, is_forecast
 from models.studies.resume import Parts, key_of
 
 NAME = "monthly"
@@ -32,7 +32,7 @@ NOTES = (
     " ends.",
     "Headlines count up to 20:00 UTC of the day of the forecast, which is never after New York's close; fewer than three in a"
     " month count as neutral. Months before a stock was listed are no move and no news.",
-    "Months overlap between stocks, not in time: for tests one month is one observation.",
+    "Stocks share their months: for tests one month is one observation.",
     "The six stocks were chosen because they became large: the mean of all months before looks better here than it was in"
     " prospect.",
     "“Edge” is said only of what is better, by the tests, than no change and than the mean of all months before.",
@@ -91,7 +91,7 @@ def compute(options: Options) -> Outcome:
     final = trainings.final(variants[0], later)
     known = variants[0].samples
     mean, line = _simple(known, plan)
-    walked = known.where(tested(known, plan.years))
+    walked = known.where(is_forecast(known, plan.years))
     return Outcome(read, known, walked, later, forecasts, mean, line, final, time.monotonic() - began)
 
 
@@ -155,7 +155,7 @@ def _simple(known: Samples, plan: Plan) -> tuple[Array, Array]:
 def _first(found: Outcome) -> Table:
     walked, mean, expected = found.walked, found.mean, found.forecasts[MAIN].expected
     rows = [
-        monthly_rows.row("no change", "naive", np.zeros((1, len(walked))), walked, mean, "tomorrow's price is today's"),
+        monthly_rows.row("no change", "naive", np.zeros((1, len(walked))), walked, mean, "the price stays"),
         monthly_rows.row(
             "mean of all stocks", "naive", mean[None], walked, mean, "the mean return of all months before the year"
         ),

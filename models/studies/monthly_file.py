@@ -35,6 +35,7 @@ def about(found: Outcome) -> About:
         sentiment_model_id=found.inputs.sentiment_model_id,
         trained_until=str(known.until.max()),
         samples=len(known),
+        usual_return=float(known.changes.mean()),
         usual_volatility=usual,
         residuals=monthly_rows.residual_quantiles(expected, walked, usual),
         rmse=metrics.rmse(expected - walked.changes),

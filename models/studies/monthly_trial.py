@@ -63,7 +63,7 @@ class Forecasts:
     losses: Array
 
 
-def tested(samples: Samples, years: Sequence[int]) -> NDArray[np.bool_]:
+def is_forecast(samples: Samples, years: Sequence[int]) -> NDArray[np.bool_]:
     """Return which of `samples` are forecast: those whose month ends in one of `years`."""
     return np.isin(_years(samples), years)
 

@@ -49,7 +49,11 @@ export class OutlookView {
   async look(chosen) {
     this.asked = true;
     const response = await fetch("v1/outlook").catch(() => null);
-    const { feed = "", symbols = [] } = response?.ok ? await response.json() : {};
+    if (!response?.ok) {
+      this.asked = false; // the frame says that the connection is lost; the next look asks again
+      return;
+    }
+    const { feed = "", symbols = [] } = await response.json();
     this.offer(symbols);
     if (this.field && !this.field.value) this.field.value = chosen || symbols[0] || "";
     if (!feed) this.tell("There is no feed of daily prices here: set TICKCAST_OUTLOOK to a folder of files, or be online for Yahoo Finance.", true);
@@ -117,7 +121,8 @@ function control(tag, attributes, text) {
 
 /** @param {any} outlook @returns {HTMLElement} */
 function verdict(outlook) {
-  const threshold = `Buy from ${format.signedPercent(outlook.threshold, 0)} expected return on, sell from ${format.signedPercent(-outlook.threshold, 0)} down, hold between.`;
+  const [buy, sell, usual] = [outlook.buy_from, outlook.sell_from, outlook.usual_return].map((one) => format.signedPercent(one, 1));
+  const threshold = `Buy from an expected return of ${buy} on (the mean of all months, ${usual}, is nothing to buy for), sell from ${sell} down, hold between.`;
   return make("section", { class: "outlook-verdict" },
     make("h2", { text: "Suggestion" }),
     control("p", { id: "outlook-suggestion", class: "verdict-words" }, /** @type {any} */ (WORDS)[outlook.suggestion]),
@@ -132,7 +137,7 @@ function verdict(outlook) {
 /** @param {any} outlook @returns {string} */
 function warning({ verdict: words }) {
   const plain = words[0].toUpperCase() + words.slice(1);
-  return words === "edge" ? "An edge was demonstrated on the past; it may be gone." : `${plain}: the model has not been shown to know more than that nothing changes. Do not act on this.`;
+  return words === "edge" ? "An edge was demonstrated on the past; it may be gone." : `${plain}: on the past the model was not reliably better than saying that nothing changes. Do not act on this.`;
 }
 
 /** @param {any} outlook @returns {Node[]} */
@@ -147,7 +152,7 @@ function facts(outlook) {
     ["80 % interval", between("80")],
     ["", returns("80")],
     ["95 % interval", between("95")],
-    ["Usual move", `${(100 * outlook.volatility).toFixed(1)} % a month`],
+    ["Volatility", `${(100 * outlook.volatility).toFixed(1)} % a month`],
     ["Networks differ by", `${(100 * outlook.ensemble_spread).toFixed(1)} points`],
     ["Model", outlook.model_id],
     ["Headlines read by", outlook.sentiment_model_id],

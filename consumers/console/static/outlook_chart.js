@@ -42,9 +42,10 @@ export class OutlookChart {
   show(outlook) {
     const [begin, end] = [midnight(outlook.as_of), midnight(outlook.target)];
     this.closes.setData(outlook.history.map((/** @type {any} */ one) => ({ time: midnight(one.day), value: one.close })));
-    this.future.setData(Array.from({ length: Math.round((end - begin) / DAY_S) }, (_, day) => ({ time: begin + (day + 1) * DAY_S })));
+    const ahead = Math.round((end - begin) / DAY_S);
+    this.future.setData(Array.from({ length: ahead }, (_, day) => ({ time: begin + (day + 1) * DAY_S })));
     this.fan.show([asForecast(outlook, begin, end)]);
-    this.chart.timeScale().fitContent();
+    this.chart.timeScale().setVisibleLogicalRange({ from: 0, to: outlook.history.length + ahead });
   }
 }
 

@@ -90,6 +90,7 @@ def test_every_answer_is_as_the_document_says(address: str) -> None:
         "/v1/events": {},
         "/v1/audit": {},
         "/v1/dead_letters": {},
+        "/v1/outlook": {},
         "/healthz": {},
         "/readyz": {},
     }
@@ -179,7 +180,7 @@ def test_an_etag_saves_what_is_known(address: str) -> None:
         ("GET", "/v1/forecasts?limit=0", 422, "limit: "),
         ("GET", "/v1/forecasts?role=king", 422, "role: "),
         ("GET", "/v1/nothing", 404, ""),
-        ("POST", "/v1/outlook/AAPL", 501, "its model comes with the studies"),
+        ("POST", "/v1/outlook/AAPL", 501, "this console has no feed of daily prices"),
         ("POST", "/v1/symbols", 401, "nothing is changed here without the token"),
     ],
 )
