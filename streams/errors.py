@@ -6,6 +6,9 @@
     │   ├── EnvironmentFault a missing program, taken port, unreachable broker
     │   │   └── BrokerGone   no broker answers at the address that is set; it may come back
     │   └── SourceError      a source that is missing, unreadable or not of the expected shape
+    │       └── Refused      a vendor does not give what is asked: key, subscription or symbol
+    ├── LineLost             the line to a vendor broke; it is built again
+    │   └── Throttled        the vendor asks to wait
     ├── BadMessage           bytes on a topic that break the contract: goes to `dead_letters`, the stage goes on
     └── ModelError           a model file that is missing, damaged or of another feature version
 
@@ -41,6 +44,24 @@ class BrokerGone(EnvironmentFault):
 
 class SourceError(UserError):
     """A source of ticks or headlines cannot be opened or read."""
+
+
+class Refused(SourceError):
+    """A vendor does not let this user have what was asked for: a wrong key, an expired subscription, an unknown symbol."""
+
+
+class LineLost(TickcastError):
+    """The line to a vendor broke or said nothing intelligible; connecting again may help."""
+
+    retriable = True
+
+
+class Throttled(LineLost):
+    """The vendor answers too many requests; `after_s` is how long it wants to be left alone, 0 where it does not say."""
+
+    def __init__(self, reason: str, after_s: float = 0.0) -> None:
+        super().__init__(reason)
+        self.after_s = after_s
 
 
 class BadMessage(TickcastError):
