@@ -32,7 +32,7 @@ RECONCILE_US = 60 * SECOND_US
 HOLE_US = SECOND_US  # a number that is missing may only be late
 ASK_AGAIN_US = 5 * SECOND_US
 FARTHEST_US = 60 * MINUTE_US  # no older trades are asked for: the engine would not take them
-TRIES = 3  # to get at the past, before a line goes on without
+TRIES = 3  # to get at the past, or at numbers that are missing, before a line goes on without
 WILD_US = 60 * SECOND_US  # no clock is so wrong: such a time is a mistake
 SKEWED_US = 2 * SECOND_US
 
@@ -52,6 +52,7 @@ class _State:
         self.asking = False
         self.ask_at_us: int | None = None
         self.failures = 0
+        self.tries = 0  # to find numbers that are missing
         self.held: list[Trade | Story] | None = None  # what comes while it catches up
         self.told_skew = False
 
@@ -117,8 +118,10 @@ class Live:
                 self._intake.remember(one.id, one.text)
                 continue
             self._seen.add((one.source, one.symbol, one.seq), one.event_ts_us)
+            # a predecessor may have missed some before its last, and not have asked yet
+            whole_us = one.event_ts_us - 2 * self._reconcile_us
             for state in self._trading(one.source):
-                state.complete_us = max(state.complete_us or 0, one.event_ts_us)
+                state.complete_us = max(state.complete_us or 0, whole_us)
 
     def events(self, resume_after: int = -1) -> Iterator[Event]:
         """Yield what the vendors say, for ever; at least a report a second.
@@ -196,15 +199,19 @@ class Live:
 
     def _found(self, state: _State, said: Said) -> Iterator[Event]:
         state.asking, state.failures = False, 0
-        state.complete_us = max(state.complete_us or 0, said.span_us[1])
+        state.complete_us = max(state.complete_us or 0, said.span_us[1] - SETTLE_US)
         before = self._counts["sent"]
         if said.span_us[1] < state.up_us:  # asked before the line broke again: what came since is yet to be asked for
             yield from self._pass(state, said.events, self._clock())
         else:
             yield from self._release(state, said.events)
         self._counts["backfilled"] += self._counts["sent"] - before
-        if given_up := state.numbers.forget():
-            self._counts["never found"] += given_up
+        state.tries = state.tries + 1 if state.numbers.missing else 0
+        if state.tries >= TRIES:
+            state.tries = 0
+            self._counts["never found"] += state.numbers.forget()
+        elif state.tries:
+            state.ask_at_us = said.came_us + ASK_AGAIN_US
 
     def _release(self, state: _State, found: Sequence[Trade | Story]) -> Iterator[Event]:
         """Yield what was found and what came meanwhile, in the order of event time."""
@@ -258,7 +265,7 @@ class Live:
             self._alerts.append(f"{state.name}: more than an hour is missing; only the last hour is asked for")
         state.asking, state.ask_at_us = True, None
         vendors_us = now_us - min(0, state.delay.least_us or 0)
-        state.line.ask(since_us, vendors_us if state.held is not None else vendors_us - SETTLE_US)
+        state.line.ask(since_us, vendors_us)
 
     def _watch(self, state: _State, now_us: int) -> None:
         """Tear the line down where it is silent; tell where its clock is another than ours."""

@@ -19,6 +19,8 @@ from typing import Any, Literal, Protocol
 from producers.base import Story, Trade
 from streams.errors import LineLost
 
+log = logging.getLogger(__name__)
+
 PLAIN_IDS = 1 << 62  # vendors' own numbers are below it, what is made of other ids is above: they never meet
 
 
@@ -101,10 +103,23 @@ class AsyncFeed(Feed):
         asyncio.run(self._listen(ear))
 
     async def _listen(self, ear: Ear) -> None:
+        loop = asyncio.get_running_loop()
         task = asyncio.ensure_future(self.converse(ear))
-        self._hang_up = _canceller(asyncio.get_running_loop(), task)
+        died: list[Exception] = []
+
+        def end(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+            if "handle" in context:  # a callback of the client: whatever read the socket does so no more
+                died.append(context.get("exception") or LineLost(context["message"]))
+                task.cancel()
+            else:
+                log.debug("%s: %s", self.name, context["message"])
+
+        loop.set_exception_handler(end)
+        self._hang_up = _canceller(loop, task)
         try:
             await asyncio.wait([task])
+            if died:
+                raise lost(died[0])
             if not task.cancelled() and (error := task.exception()):
                 raise error
         finally:

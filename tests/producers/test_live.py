@@ -85,7 +85,7 @@ def test_a_line_that_breaks_is_built_again_and_what_was_missed_comes_in_its_plac
         assert seqs(heard.trades) == [0, 1, 2, 3, 4, 5]
         assert {one.source for one in heard.trades} == {"script"}
         assert any("the line is down (cut)" in alert for alert in heard.alerts)
-        assert heard.counts["backfilled"] >= 3
+        heard.until(lambda: heard.counts["backfilled"] >= 3)
 
 
 def test_what_comes_while_the_past_is_asked_for_waits_for_it() -> None:

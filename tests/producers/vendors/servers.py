@@ -118,7 +118,7 @@ class Server(ABC):
 
     async def _push(self, frames: Sequence[str | bytes]) -> None:
         for socket in list(self.sockets):
-            for frame in frames:
+            for frame in (one for one in frames if self.wants(socket, one)):
                 try:
                     await (socket.send_str(frame) if isinstance(frame, str) else socket.send_bytes(frame))
                 except ConnectionError:
@@ -142,6 +142,10 @@ class Server(ABC):
                 await self.heard(socket, message.data)
         self.sockets.discard(socket)
         return socket
+
+    def wants(self, socket: web.WebSocketResponse, frame: str | bytes) -> bool:
+        """Return whether a line has subscribed to what `frame` is about; by default to everything."""
+        return True
 
     @abstractmethod
     async def greet(self, socket: web.WebSocketResponse) -> None:
