@@ -41,17 +41,24 @@ class Server(ABC):
         So many REST requests are still answered with 429.
     silent : bool
         Whether sockets stay open and say nothing.
+    away : bool
+        Whether it answers everything with 503.
+    amended : list
+        The trades that were taken back or corrected.
     ahead_us : int
         How far its clock is ahead.
     """
 
     FIRST_NUMBER = 1_000
+    corrections: tuple[str, ...] = ()  # what `amend` can do
 
     def __init__(self) -> None:
         self.port = free_port()
         self.refuses = ""
         self.busy = 0
         self.silent = False
+        self.away = False
+        self.amended: list[Happened] = []
         self.ahead_us = 0
         self.happened: list[Happened] = []
         self.sockets: set[web.WebSocketResponse] = set()
@@ -106,6 +113,10 @@ class Server(ABC):
         """Send the first half of what tells of `trades`."""
         self.push(*(frame[: len(frame) // 2] for frame in self.frames(trades)))
 
+    def amend(self, how: str, one: Happened) -> None:
+        """Correct or cancel a past trade, and tell of it."""
+        raise NotImplementedError(how)
+
     def cut(self) -> None:
         """Break every line in the middle, without a word."""
         asyncio.run_coroutine_threadsafe(self._cut(), self._loop).result(10)
@@ -131,8 +142,10 @@ class Server(ABC):
             if request is not None and request.transport is not None:
                 request.transport.abort()
 
-    async def socket(self, request: web.Request) -> web.WebSocketResponse:
+    async def socket(self, request: web.Request) -> web.StreamResponse:
         """Serve one line: greet it, then hear what it says until it goes."""
+        if self.away:
+            return web.Response(status=503)
         socket = web.WebSocketResponse()
         await socket.prepare(request)
         self.connections += 1
@@ -158,6 +171,8 @@ class Server(ABC):
     def too_busy(self, request: web.Request) -> web.Response | None:
         """Note a REST request, and return 429 while the server is busy."""
         self.requests.append(request.path_qs)
+        if self.away:
+            return web.Response(status=503)
         if self.busy > 0:
             self.busy -= 1
             return web.json_response({"message": "too many requests.", "code": -1003}, status=429, headers={"Retry-After": "1"})
