@@ -32,7 +32,7 @@ from consumers.console.feed import Feed, read
 from consumers.console.outlooks import Outlooks
 from streams import bus
 from streams.errors import EnvironmentFault
-from streams.settings import Settings
+from streams.settings import Secret, Settings
 
 STATIC = Path(__file__).with_name("static")
 HEARTBEAT_S = 2.0
@@ -66,7 +66,7 @@ def guarded(settings: Settings, host: str, lifespan: Lifespan | None = None) -> 
     app = FastAPI(title="tickcast", docs_url=None, redoc_url=None, openapi_url="/v1/openapi.json", lifespan=lifespan)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=["*"] if closed else [host, "127.0.0.1", "localhost"])
     buckets = guard.Buckets(guard.PER_S, guard.BURST)
-    app.add_middleware(guard.Guard, token=settings.console_token, closed=closed, buckets=buckets)
+    app.add_middleware(guard.Guard, token=settings.console_token.reveal(), closed=closed, buckets=buckets)
     problems.install(app)
     return app
 
@@ -181,7 +181,7 @@ def with_token(settings: Settings, host: str) -> Settings:
     log.warning(
         "the page beyond this machine asks for a token once: open /?token=%s (TICKCAST_CONSOLE_TOKEN sets another)", token
     )
-    return msgspec.structs.replace(settings, console_token=token)
+    return msgspec.structs.replace(settings, console_token=Secret(token))
 
 
 def run(settings: Settings, host: str = "127.0.0.1", port: int | None = None, outlooks: Outlooks | None = None) -> None:

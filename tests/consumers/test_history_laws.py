@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from kafka import TopicPartition
 
+from consumers.chunks import runs
 from consumers.history import OVERTAKEN, SymbolHistory
 from consumers.order import Order
 from models.forecaster.windows import pack
@@ -25,7 +26,7 @@ FINALS = rows(40)
 
 
 class Fetching(RuleBasedStateMachine):
-    """Faust fetches any stretch of a partition, with holes and repeats: what is taken has neither."""
+    """Faust fetches any stretch of a partition, behind a hole or again: what is taken has neither hole nor repeat."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -39,8 +40,8 @@ class Fetching(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def fetch(self, data: st.DataObject) -> None:
-        offsets = data.draw(st.lists(st.integers(0, max(self.end - 1, 0)), max_size=8))
-        self._take([offset for offset in offsets if offset < self.end])
+        begin = data.draw(st.integers(0, self.end))
+        self._take(range(begin, data.draw(st.integers(begin, self.end))))
 
     @rule()
     def stand_still_until_read_again(self) -> None:
@@ -50,8 +51,12 @@ class Fetching(RuleBasedStateMachine):
         assert len(self.taken) == self.end
 
     def _take(self, offsets: Sequence[int]) -> None:
-        events: list[Any] = [SimpleNamespace(message=SimpleNamespace(topic="ticks", partition=0, offset=at)) for at in offsets]
-        self.taken += [event.message.offset for event in self.order.take(events)]
+        records = [SimpleNamespace(offset=at) for at in offsets]
+        chunks: list[Any] = [
+            SimpleNamespace(topic="ticks", partition=0, first=run[0].offset, offset=run[-1].offset, records=run)
+            for run in runs(records, size=3)
+        ]
+        self.taken += [record.offset for _, taken in self.order.take(chunks) for record in taken]
 
     @invariant()
     def taken_in_turn_and_once(self) -> None:

@@ -33,7 +33,7 @@ from models.registry import Promotion
 from models.sentiment import base
 from streams import bus
 from streams.messages import DeadLetter, Event, ModelAnnouncement
-from streams.settings import Settings
+from streams.settings import Secret, Settings
 from streams.testing import eventually
 from tests.consumers.console.conftest import Console, Produce, serving
 from tests.consumers.console.samples import bar, forecast, headline, score, sentiment, status
@@ -224,7 +224,7 @@ def test_the_names_in_the_store_are_those_that_training_writes() -> None:
 @contextmanager
 def closed(config: Settings) -> Iterator[str]:
     """Serve as if beyond loopback: under another name than a loopback one."""
-    with serving(msgspec.structs.replace(config, console_token="secret"), name="0.0.0.0") as address:  # noqa: S104 - a name here
+    with serving(msgspec.structs.replace(config, console_token=Secret("secret")), name="0.0.0.0") as address:  # noqa: S104 - a name here
         yield address
 
 
