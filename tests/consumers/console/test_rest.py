@@ -160,6 +160,7 @@ def test_metrics_are_prometheus_text(address: str) -> None:
     assert samples["tickcast_ready"] == "1.0"
     assert samples['tickcast_topic_records_total{topic="scores"}'] == "4.0"
     assert samples['tickcast_role_up{role="produce"}'] == "1.0"
+    assert samples['tickcast_drifts_total{symbol="AAPL"}'] == "1"
 
 
 def test_an_etag_saves_what_is_known(address: str) -> None:
