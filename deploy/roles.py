@@ -8,7 +8,7 @@ from deploy.local import jars
 from streams.settings import Settings
 
 # In the order in which a tick meets them.
-ROLES = ("produce", "stream", "archive", "sentiment", "forecast", "score", "train", "retrain", "console")
+ROLES = ("produce", "stream", "archive", "sentiment", "forecast", "score", "train", "retrain", "steward", "console")
 
 
 def spark_jars(settings: Settings) -> list[Path]:
@@ -62,8 +62,16 @@ def train(settings: Settings) -> None:
     first_model.ensure(settings)
 
 
+def steward(settings: Settings) -> None:
+    """Run who carries out orders."""
+    from deploy import steward as keeper  # noqa: PLC0415 - dead letters and tapes only where they are needed
+
+    keeper.run(settings)
+
+
 def console(settings: Settings, host: str) -> None:
     """Run the web page."""
     from consumers.console import server  # noqa: PLC0415 - FastAPI only where it serves
+    from deploy.tapes import HomeTapes  # noqa: PLC0415
 
-    server.run(settings, host=host, port=settings.console_port)
+    server.run(settings, host=host, port=settings.console_port, tapes=HomeTapes(settings))

@@ -259,7 +259,7 @@ def _machinery(router: APIRouter, feed: Feed, settings: Settings) -> None:
 
     @router.post(
         "/v1/outlook/{symbol:path}",
-        responses={501: _problem("its model comes with the studies"), 422: _problem("the symbol is too long")},
+        responses={501: problem_of("its model comes with the studies"), 422: problem_of("the symbol is too long")},
         status_code=501,
     )
     def outlook(symbol: Annotated[str, Path(min_length=1, max_length=32)]) -> Response:
@@ -341,16 +341,21 @@ def _get(
     router: APIRouter, path: str, kind: Any, more: dict[int | str, dict[str, Any]] | None = None
 ) -> Callable[[Asked], Asked]:
     """Return what declares a GET path whose answer is a `kind`."""
-    responses: dict[int | str, dict[str, Any]] = {
+    return router.get(path, responses=answers_of(kind) | (more or {}), response_class=Response)
+
+
+def answers_of(kind: Any) -> dict[int | str, dict[str, Any]]:
+    """Return how the document describes the answers of a path, the good one a `kind`."""
+    return {
         200: {"description": "Found", "content": _json_of(kind)},
         304: {"description": "The asker has it already: If-None-Match"},
-        404: _problem("nothing is known of that"),
-        422: _problem("an argument does not fit"),
+        404: problem_of("nothing is known of that"),
+        422: problem_of("an argument does not fit"),
     }
-    return router.get(path, responses=responses | (more or {}), response_class=Response)
 
 
-def _problem(description: str) -> dict[str, Any]:
+def problem_of(description: str) -> dict[str, Any]:
+    """Return how the document describes an error."""
     return {"description": description, "content": {problems.MEDIA_TYPE: {"schema": _reference(problems.Problem)}}}
 
 

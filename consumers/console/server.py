@@ -1,8 +1,8 @@
-"""The web server of the console: the page, its snapshot, its stream of updates, REST. Read only, loopback by default.
+"""The web server of the console: the page, its snapshot, its stream of updates, REST, orders. Loopback by default.
 
     GET /                  the page (static/)
     GET /v1/stream         server-sent events: `snapshot`, then `update`s of what changed
-    GET /v1/openapi.json   what else there is: `rest.py`
+    GET /v1/openapi.json   what else there is: `rest.py` to read, `steer.py` to order
 
 `feed.py` has what is served, `views.py` what is in it, `guard.py` who may ask.
 """
@@ -27,8 +27,9 @@ from kafka.errors import KafkaError
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from consumers.console import flow, guard, problems, rest
+from consumers.console import flow, guard, logs, problems, rest, steer
 from consumers.console.feed import Feed, read
+from consumers.console.tapes import NoTapes, Tapes
 from streams import bus
 from streams.errors import EnvironmentFault
 from streams.settings import Settings
@@ -41,7 +42,9 @@ log = logging.getLogger(__name__)
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 
-def create_app(feed: Feed, settings: Settings, host: str, lifespan: Lifespan | None = None) -> FastAPI:
+def create_app(
+    feed: Feed, settings: Settings, host: str, lifespan: Lifespan | None = None, tapes: Tapes | None = None
+) -> FastAPI:
     """Return the application that serves `feed`, asked for under the name `host`.
 
     On loopback, requests that name another host are refused: a page elsewhere must not read through a name of its own. Beyond
@@ -55,6 +58,8 @@ def create_app(feed: Feed, settings: Settings, host: str, lifespan: Lifespan | N
     app.add_middleware(guard.Guard, token=settings.console_token, closed=closed, buckets=buckets)
     problems.install(app)
     app.include_router(rest.routes(feed, settings))
+    app.include_router(steer.routes(feed, settings, tapes or NoTapes()))
+    app.include_router(logs.routes(settings))
     _add_stream(app, feed)
     rest.describe(app)
     app.mount("/", StaticFiles(directory=STATIC, html=True))
@@ -84,13 +89,15 @@ class ConsoleServer(uvicorn.Server):
         The name under which the page is asked for.
     reporter : StatusReporter
         Tells `events` how this process is.
+    tapes : Tapes, optional
+        Who knows which tapes there are.
     """
 
-    def __init__(self, settings: Settings, host: str, reporter: bus.StatusReporter) -> None:
+    def __init__(self, settings: Settings, host: str, reporter: bus.StatusReporter, tapes: Tapes | None = None) -> None:
         self.feed = Feed()
         self._settings = settings
         self._reporter = reporter
-        app = create_app(self.feed, settings, host, self._lifespan)
+        app = create_app(self.feed, settings, host, self._lifespan, tapes)
         super().__init__(
             uvicorn.Config(
                 app,
@@ -159,17 +166,20 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def _with_token(settings: Settings, host: str) -> Settings:
-    """Return settings with a token where the console needs one; one that was made is told in the log."""
-    if host in guard.LOOPBACK or settings.console_token:
+    """Return settings with a token; one that was made is told in the log."""
+    if settings.console_token:
         return settings
     token = secrets.token_urlsafe(24)
-    log.warning(
-        "the page beyond this machine asks for a token once: open /?token=%s (TICKCAST_CONSOLE_TOKEN sets another)", token
-    )
+    if host in guard.LOOPBACK:
+        log.warning("to change anything the page needs a token: open /#token=%s (TICKCAST_CONSOLE_TOKEN sets another)", token)
+    else:
+        log.warning(
+            "the page beyond this machine asks for a token once: open /?token=%s (TICKCAST_CONSOLE_TOKEN sets another)", token
+        )
     return msgspec.structs.replace(settings, console_token=token)
 
 
-def run(settings: Settings, host: str = "127.0.0.1", port: int | None = None) -> None:
+def run(settings: Settings, host: str = "127.0.0.1", port: int | None = None, tapes: Tapes | None = None) -> None:
     """Serve the page until the process is asked to end.
 
     Parameters
@@ -180,6 +190,8 @@ def run(settings: Settings, host: str = "127.0.0.1", port: int | None = None) ->
         The address to listen on.
     port : int, optional
         0 for a free one.
+    tapes : Tapes, optional
+        Who knows which tapes there are.
 
     Raises
     ------
@@ -191,4 +203,4 @@ def run(settings: Settings, host: str = "127.0.0.1", port: int | None = None) ->
         bus.ensure_topics(settings)
         with closing(bus.producer(settings)) as client:
             reporter = bus.StatusReporter(settings, "console", client)
-            ConsoleServer(settings, host, reporter).serve_topics(listener)
+            ConsoleServer(settings, host, reporter, tapes).serve_topics(listener)

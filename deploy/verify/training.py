@@ -172,7 +172,7 @@ def state_of(settings: Settings) -> State:
         left=tuple(str(path.relative_to(settings.home)) for path in left),
         shards=shards.read_index(shards.folder(settings)).fingerprint(),
         names=(tuple(card.model_id for card in registry.stored(settings, NAME)), recorded),
-        said=(tuple(registry.promotions(settings, NAME)), *_announced(settings)),
+        said=(tuple(msgspec.structs.replace(one, at_us=0) for one in registry.promotions(settings, NAME)), *_announced(settings)),
         forecasts=OnnxForecaster(champion).forecast(_newest_windows(settings)).quantiles if champion else np.empty(0),
     )
 

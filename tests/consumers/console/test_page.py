@@ -38,7 +38,7 @@ EMPTY = {
     "Skill": "A forecast is scored once its target minute is over",
     "Pipeline": "No dead letter: every message could be used",
     "Models": "the random walk with its EWMA volatility forecasts alone",
-    "Replay": "tickcast up --replay DIR",
+    "Replay": "No tape is in the folder of TICKCAST_TAPES",
     "Outlook": "Its model comes with the studies",
 }
 
@@ -258,7 +258,7 @@ def test_models_show_who_serves_and_why(console: Console, page: Page, config: Se
         photograph(page, "models")
 
 
-def store(config: Settings, model_id: str, skill: float) -> None:
+def store(config: Settings, model_id: str, skill: float, at_us: int = 0) -> None:
     """Put the card of a model into the store, and its promotion; its files are not looked at."""
     folder = config.home / "models" / "forecaster" / model_id
     folder.mkdir(parents=True)
@@ -275,7 +275,7 @@ def store(config: Settings, model_id: str, skill: float) -> None:
         model_id=model_id,
     )
     (folder / registry.CARD).write_bytes(json.encode(card))
-    past = [*registry.promotions(config, "forecaster"), Promotion(model_id=model_id, reason="better than the walk")]
+    past = [*registry.promotions(config, "forecaster"), Promotion(model_id=model_id, reason="better than the walk", at_us=at_us)]
     (folder.parent / registry.PROMOTIONS).write_bytes(json.encode(past))
 
 
