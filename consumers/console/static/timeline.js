@@ -5,7 +5,7 @@ import * as format from "./format.js";
 
 /** @typedef {{at_us: number, kind: string, words: string}} Mark */
 
-const [WIDTH, HEIGHT, LEFT, RIGHT] = [1000, 92, 92, 16];
+const [WIDEST, HEIGHT, LEFT, RIGHT] = [1120, 92, 76, 16];
 /** @type {[string, string, number][]} what, how it is called, how high it stands */
 const LANES = [["stored", "Stored", 18], ["promoted", "Champion", 42], ["drift", "Drift", 66]];
 
@@ -13,11 +13,12 @@ const LANES = [["stored", "Stored", 18], ["promoted", "Champion", 42], ["drift",
 export function drawTimeline(families, drifts) {
   const marks = marksOf(families, drifts);
   byId("line-box").hidden = marks.length < 2;
-  const shape = JSON.stringify(marks);
   const box = byId("line");
+  const width = Math.min(WIDEST, box.clientWidth);
+  const shape = JSON.stringify([width, marks]);
   if (box.dataset.shape === shape) return;
   box.dataset.shape = shape;
-  box.replaceChildren(...(marks.length < 2 ? [] : [picture(marks)]));
+  box.replaceChildren(...(marks.length < 2 || width < 200 ? [] : [picture(marks, width)]));
 }
 
 /** @param {any[]} families @param {any[]} drifts @returns {Mark[]} in the order of time; what has no time is left out */
@@ -28,13 +29,13 @@ function marksOf(families, drifts) {
   return [...stored, ...promoted, ...drifted].filter((mark) => mark.at_us).sort((a, b) => a.at_us - b.at_us);
 }
 
-/** @param {Mark[]} marks */
-function picture(marks) {
+/** @param {Mark[]} marks @param {number} width */
+function picture(marks, width) {
   const [first, last] = [marks[0].at_us, marks[marks.length - 1].at_us];
-  const place = (/** @type {number} */ at_us) => LEFT + ((WIDTH - LEFT - RIGHT) * (at_us - first)) / Math.max(1, last - first);
-  const lanes = LANES.flatMap(([, name, y]) => [svg("line", { x1: LEFT, x2: WIDTH - RIGHT, y1: y, y2: y, class: "lane" }), label(0, y + 4, name, "lane-name", "start")]);
-  const ends = [label(LEFT, HEIGHT - 4, format.dateTime(first), "axis-time", "start"), label(WIDTH - RIGHT, HEIGHT - 4, format.dateTime(last), "axis-time", "end")];
-  return svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "group", "aria-label": `${marks.length} events` }, ...lanes, ...ends, ...marks.map((mark) => draw(mark, place(mark.at_us))));
+  const place = (/** @type {number} */ at_us) => LEFT + ((width - LEFT - RIGHT) * (at_us - first)) / Math.max(1, last - first);
+  const lanes = LANES.flatMap(([, name, y]) => [svg("line", { x1: LEFT, x2: width - RIGHT, y1: y, y2: y, class: "lane" }), label(0, y + 4, name, "lane-name", "start")]);
+  const ends = [label(LEFT, HEIGHT - 4, format.dateTime(first), "axis-time", "start"), label(width - RIGHT, HEIGHT - 4, format.dateTime(last), "axis-time", "end")];
+  return svg("svg", { width, height: HEIGHT, role: "group", "aria-label": `${marks.length} events` }, ...lanes, ...ends, ...marks.map((mark) => draw(mark, place(mark.at_us))));
 }
 
 /** @param {number} x @param {number} y @param {string} text @param {string} name @param {string} anchor */

@@ -325,6 +325,30 @@ def test_keys_move_through_the_symbols_and_the_horizon_is_chosen(console: Consol
         assert page.evaluate("document.documentElement.dataset.theme") == "light"
 
 
+def test_past_fans_stand_beside_what_came(console: Console, produce: Produce, page: Page) -> None:
+    produce(*(bar(minute) for minute in range(60)))
+    produce(*(forecast(minute, horizon) for minute in range(60) for horizon in (1, 5, 15)))
+    with console() as address:
+        page.goto(address)
+        expect(page.locator("#price")).to_have_text(f"{bar(59).close:.2f}")
+        expect(page.locator("#past-words")).to_have_text("")
+        page.keyboard.press("p")
+        # of 60 minutes, one fan each five: those made at 1, 6, ... 51 minutes have their close among the bars
+        held = sum(is_held(minute) for minute in range(4, 55, 5))
+        expect(page.locator("#past-words")).to_have_text(f"Past fans: {held} of 11 closes inside 80 %")
+        expect(page.locator("#past")).to_have_attribute("aria-pressed", "true")
+        photograph(page, "past-fans")
+        page.locator(".market .horizons").get_by_role("button", name="15 min").click()
+        expect(page.locator("#past-words")).to_contain_text("of 3 closes")
+        page.locator("#past").click()
+        expect(page.locator("#past-words")).to_have_text("")
+
+
+def is_held(minute: int) -> bool:
+    made = forecast(minute, 5)
+    return made.quantiles["0.1"] <= bar(minute + 5).close <= made.quantiles["0.9"]
+
+
 def test_symbols_are_sorted_by_what_is_clicked(console: Console, produce: Produce, page: Page) -> None:
     produce(bar(0, 50.0, symbol="LOW"), bar(0, 700.0, symbol="HIGH"), bar(0, 90.0, symbol="MID"))
     names = page.locator("#symbols td.name")
