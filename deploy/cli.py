@@ -209,6 +209,12 @@ app.command()(training_cli.retrain)
 
 
 @app.command()
+def steward() -> None:
+    """Run the steward: what is ordered on the page (promote, roll back, redrive, start a replay) is carried out."""
+    roles.steward(connected())
+
+
+@app.command()
 def console(
     host: Annotated[str, typer.Option(help="address to bind; beyond 127.0.0.1 only where you mean it")] = "127.0.0.1",
     port: Annotated[int | None, typer.Option(help="default: TICKCAST_CONSOLE_PORT, 8321")] = None,

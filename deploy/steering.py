@@ -57,7 +57,7 @@ class Steering:
         """Take the producer's newest status: how the tape ran is how it runs on after it began again."""
         if status is not None and "speed_milli" in status.counts:
             milli = status.counts["speed_milli"]
-            self._course = Course(milli / 1_000 if milli else inf, bool(status.counts["paused"]))
+            self._course = Course(milli / 1_000 if milli else inf, bool(status.counts.get("paused")))
 
     @property
     def verdict(self) -> Again | bool:

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 from rich.console import Console
 
-from deploy import audit, pages, roles, steering
+from deploy import audit, pages, roles, running, steering
 from deploy.ledger import Reader
 from deploy.local import jars, supervisor
 from deploy.local.processes import GIVES_WAY, LAST, Process
@@ -62,10 +62,19 @@ def run(settings: Settings, options: Options, console: Console) -> dict[str, Any
     jars.folder(settings, "broker")
     with supervisor.with_broker(settings) as own:
         named = own
-        while isinstance(outcome := Run(named, options, console).run(), Again):
+        while isinstance(outcome := _noted(named, options, console), Again):
             named = begun_again(named, options, outcome)
             console.print(f"the tape begins again in {named.topic_prefix}", highlight=False)
         return outcome
+
+
+def _noted(settings: Settings, options: Options, console: Console) -> dict[str, Any] | Again | None:
+    """Run once; of a tape with a note for those who steer it."""
+    if "replay" not in options.choice.names or options.choice.ticks is None:
+        return Run(settings, options, console).run()
+    page = 0 if options.headless else settings.console_port
+    with running.noted(settings, str(Path(options.choice.ticks[1]).resolve()), page):
+        return Run(settings, options, console).run()
 
 
 def begun_again(settings: Settings, options: Options, again: Again) -> Settings:
@@ -98,7 +107,8 @@ def plan(settings: Settings, options: Options) -> Plan:
 
     produce = role("produce", *options.arguments)
     console = () if options.headless else (role("console", niceness=GIVES_WAY),)
-    work = (role("sentiment"), role("score"), role("archive", niceness=GIVES_WAY))
+    steward = () if options.headless else (role("steward", niceness=GIVES_WAY),)
+    work = (role("sentiment"), role("score"), role("archive", niceness=GIVES_WAY), *steward)
     train = role("train", "--ensure", niceness=LAST)
     again = ((role("retrain", *options.retrain, niceness=LAST),),) if options.retrain else ()
     if options.bounded:

@@ -24,7 +24,7 @@ from kafka import KafkaProducer
 
 from streams import bus, codec
 from streams.bus import Record
-from streams.clock import MINUTE_US
+from streams.clock import MINUTE_US, wall_ts_us
 from streams.errors import BadMessage, ModelError
 from streams.messages import Features, ModelAnnouncement
 from streams.settings import Settings
@@ -58,10 +58,11 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Promotion(msgspec.Struct, frozen=True, kw_only=True):
-    """A model became champion, and why."""
+    """A model became champion, why, and when by the wall clock (0: not known, as before 0.2)."""
 
     model_id: str
     reason: str
+    at_us: int = 0
 
 
 class StoredModel(NamedTuple):
@@ -181,6 +182,14 @@ def stored(settings: Settings, name: str) -> list[ModelCard]:
     return sorted(cards, key=lambda card: (card.data_cutoff_ts_us, card.model_id), reverse=True)
 
 
+def stored_at_us(settings: Settings, name: str, model_id: str) -> int:
+    """Return when a model was stored, microseconds UTC of the wall clock; 0 where it is not there."""
+    try:
+        return (settings.home / "models" / name / model_id / CARD).stat().st_mtime_ns // 1_000
+    except OSError:
+        return 0
+
+
 def promotions(settings: Settings, name: str) -> list[Promotion]:
     """Return who was champion of `name`, the present one last.
 
@@ -205,7 +214,8 @@ def promote(settings: Settings, model: StoredModel, reason: str) -> None:
         return
     path = settings.home / "models" / model.card.name / PROMOTIONS
     scratch = path.with_suffix(".tmp")
-    scratch.write_bytes(msgspec.json.encode([*before, Promotion(model_id=model.card.model_id, reason=reason)]))
+    now = Promotion(model_id=model.card.model_id, reason=reason, at_us=wall_ts_us())
+    scratch.write_bytes(msgspec.json.encode([*before, now]))
     scratch.replace(path)
 
 

@@ -89,7 +89,7 @@ class Producing:
             done = not self._stop.is_set()
             if done:
                 self._status.publish("tape", "done", self._source.name, dict(self._counts))
-            self._status.say("done" if done else "", self._source.name, dict(self._counts))
+            self._status.say("done" if done else "", self._source.name, self._told())
             self._flush()
 
     def _send_whole(self) -> None:
@@ -221,10 +221,12 @@ class Producing:
             over.set()
             teller.join()
 
+    def _told(self) -> dict[str, int]:
+        return dict(self._counts) | {CLOCK: self.clock_ts_us} | self._about()
+
     def _tell(self, over: threading.Event) -> None:
         while True:
-            counts = dict(self._counts) | {CLOCK: self.clock_ts_us} | self._about()
-            self._status.say("ready", self._source.name, counts)
+            self._status.say("ready", self._source.name, self._told())
             if over.wait(STATUS_INTERVAL_S):
                 return
 
@@ -241,7 +243,7 @@ def steps(event: Event, closer: Closer) -> Iterator[Event]:
     yield event
 
 
-def _place(source: Source, wheel: Wheel) -> dict[str, int]:
+def place_of_tape(source: Source, wheel: Wheel) -> dict[str, int]:
     """Return what a tape's status says of its course and its ends; nothing of a live source."""
     if source.live:
         return {}
@@ -258,7 +260,7 @@ def run(settings: Settings, source: Source, speed: str) -> None:
     wheel = Wheel(settings, course_of(speed), stop.is_set)
     try:
         pace = pace_of(source.live, wheel.at, settings, stop.is_set)
-        producing = Producing(settings, source, pace, stop, lambda: _place(source, wheel))
+        producing = Producing(settings, source, pace, stop, lambda: place_of_tape(source, wheel))
         if not source.live:
             wheel.start(lambda: producing.clock_ts_us)
         producing.run()

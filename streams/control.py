@@ -15,6 +15,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Iterable
+from contextlib import closing
 from typing import Literal
 
 from streams import bus, codec
@@ -41,14 +42,14 @@ def order(kind: Kind, asked_by: str, arguments: dict[str, str] | None = None) ->
     )
 
 
-def answer(asked: Control, answered_by: str, state: State, said: str) -> Control:
-    """Return what became of `asked`; `said` is a sentence for people."""
+def answer(asked: Control, answered_by: str, state: State, said: str, **more: str) -> Control:
+    """Return what became of `asked`; `said` is a sentence for people, `more` is for programs."""
     return Control(
         command_id=asked.command_id,
         kind=asked.kind,
         asked_by=answered_by,
         wall_ts_us=wall_ts_us(),
-        arguments=asked.arguments | {"state": state, "said": said},
+        arguments=asked.arguments | {"state": state, "said": said} | more,
     )
 
 
@@ -81,14 +82,11 @@ def send(settings: Settings, *words: Control) -> None:
 def asked(settings: Settings, wanted: Control, patience_s: float) -> Control | None:
     """Give an order and wait for its last word; None where none came in time."""
     deadline_s = time.monotonic() + patience_s
-    begun = bus.follow(settings, "control", stop=lambda: time.monotonic() > deadline_s, from_end=True)
-    next(begun)  # the reader stands at the end now: no answer can pass it
-    send(settings, wanted)
-    for records in begun:
-        for word in decoded(records):
-            if word.command_id == wanted.command_id and is_over(word):
-                return word
-    return None
+    with closing(bus.follow(settings, "control", stop=lambda: time.monotonic() > deadline_s, last=0)) as arriving:
+        next(arriving)  # the reader stands at the end now: no answer passes it
+        send(settings, wanted)
+        words = (word for records in arriving for word in decoded(records) if word.command_id == wanted.command_id)
+        return next((word for word in words if is_over(word)), None)
 
 
 def decoded(records: Iterable[Record]) -> list[Control]:

@@ -76,6 +76,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     partitions: Annotated[int, Meta(ge=1, le=62, description="partitions of each spread topic")] = 2
     symbols: Annotated[str, Meta(description="comma separated")] = "AAPL,MSFT,GOOGL,AMZN,TSLA,META"
     archive: Annotated[str, Meta(description="lake that is written; empty: HOME/lake, of a namespace its own")] = ""
+    tapes: Annotated[str, Meta(description="folder with the tapes that the page offers; empty: HOME/tapes")] = ""
     engine: Annotated[Engine, Meta(description="how Spark runs the features; auto: realtime unless far behind")] = "auto"
     flush_ms: Annotated[
         int, Meta(ge=1, le=1000, description="how long the engine lets rows wait for company: more for throughput")

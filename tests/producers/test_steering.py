@@ -13,7 +13,7 @@ import pytest
 
 from producers.pace import AtSpeed, Course
 from producers.replay import Replay
-from producers.run import Producing
+from producers.run import Producing, place_of_tape
 from producers.steering import Wheel
 from streams import bus, codec, control
 from streams.clock import MINUTE_US, SECOND_US
@@ -33,7 +33,7 @@ class Run:
         self.stop = threading.Event()
         self.wheel = Wheel(config, course, self.stop.is_set)
         pace = AtSpeed(self.wheel.at, self.stop.is_set)
-        self.producing = Producing(config, source, pace, self.stop, self.wheel.counts)
+        self.producing = Producing(config, source, pace, self.stop, lambda: place_of_tape(source, self.wheel))
         self.wheel.start(lambda: self.producing.clock_ts_us)
 
     def tell(self, **arguments: str) -> dict[str, str]:
