@@ -31,7 +31,7 @@ from deploy import roles
 from deploy.bench_engine import own_broker, running_roles
 from producers.base import Event, SessionEnd
 from producers.market import Market
-from producers.pace import AtSpeed
+from producers.pace import AtSpeed, Course
 from producers.run import Producing
 from producers.simulated import Simulated
 from streams import bus, job, spark
@@ -121,7 +121,7 @@ def _watched(own: Settings, session: SparkSession, query: StreamingQuery, days: 
     tape = Sessions(Market(symbols=own.symbol_list), WARM_UP + days, wall_ts_us())
     stop = threading.Event()
     with ThreadPoolExecutor(1) as pool, console.status("") as status:
-        fed = pool.submit(Producing(own, tape, AtSpeed(SPEED, stop.is_set), stop).run)
+        fed = pool.submit(Producing(own, tape, AtSpeed(Course(SPEED), stop.is_set), stop).run)
         try:
             samples = []
             for progress in _checkpoints(query, fed):

@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from deploy import (
+    control_cli,
     dead_cli,
     evaluate_cli,
     forecast_cli,
@@ -208,6 +209,12 @@ app.command()(training_cli.retrain)
 
 
 @app.command()
+def steward() -> None:
+    """Run the steward: what is ordered on the page (promote, roll back, redrive, start a replay) is carried out."""
+    roles.steward(connected())
+
+
+@app.command()
 def console(
     host: Annotated[str, typer.Option(help="address to bind; beyond 127.0.0.1 only where you mean it")] = "127.0.0.1",
     port: Annotated[int | None, typer.Option(help="default: TICKCAST_CONSOLE_PORT, 8321")] = None,
@@ -348,6 +355,7 @@ app.add_typer(tape_cli.app, name="tape")
 app.add_typer(dead_cli.app, name="dead")
 app.command()(replay_cli.record)
 app.command()(replay_cli.replay)
+app.add_typer(control_cli.app, name="control")
 
 
 @verify_app.command()
@@ -380,6 +388,7 @@ verify_app.command()(proof_cli.contract)
 verify_app.command()(proof_cli.faults)
 verify_app.command()(hardening_cli.security)
 verify_app.command()(hardening_cli.fuzz)
+verify_app.command()(hardening_cli.burst)
 verify_app.command("all")(proof_cli.everything)
 app.add_typer(lake_cli.app, name="lake")
 app.command()(lake_cli.ingest)
@@ -444,7 +453,6 @@ def week(
 
 
 bench_app.command("forecast")(forecast_cli.bench_forecast)
-bench_app.command()(hardening_cli.burst)
 
 
 @bench_app.command("train")

@@ -56,29 +56,31 @@ def replay(  # noqa: PLR0913, PLR0917 - a command's options are its arguments
     end: Annotated[str, typer.Option("--to", help="the tape's time to end before")] = "",
     symbols: Annotated[str, typer.Option(help="only these, comma separated; default: all that the tape has")] = "",
     loop: Annotated[bool, typer.Option(help="begin again at the end, in a new namespace, until Ctrl-C")] = False,
-    page: Annotated[bool, typer.Option(help="also run the web page, on a free port")] = False,
+    page: Annotated[bool, typer.Option(help="also run the web page")] = False,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="of the page; 0: a free one")] = 0,
+    stay: Annotated[bool, typer.Option(help="go on at the tape's end, until it is stopped or sought back")] = False,
     report: Report = None,
 ) -> None:
     """Replay a tape through the whole pipeline, beside a live one and without touching it; ends when all is through.
 
     A replay has topics, consumer groups, checkpoints and a lake of its own: their prefix is told at the end, for `tickcast tail`
     with TICKCAST_TOPIC_PREFIX. A recording's sentiment is fed as it was recorded, and the models that it names are served; for
-    another tape the champion of this home serves, or the baseline alone where there is none.
+    another tape the champion of this home serves, or the baseline alone where there is none. `tickcast control` holds, hurries,
+    seeks and stops it; what it says does not depend on that.
     """
-    from deploy import replaying  # noqa: PLC0415 - the command line must answer --help at once
+    from deploy import pages, replaying  # noqa: PLC0415 - the command line must answer --help at once
 
-    wish = replaying.Wish(cut_of(source, begin, end, symbols), _speed(speed), page)
-    with replaying.with_broker(settings.load()) as config:
+    wish = replaying.Wish(cut_of(source, begin, end, symbols), _speed(speed), page, port, stay)
+    with replaying.with_broker(pages.with_token(settings.load())) as config:
         while True:
-            own = replaying.namespaced(config, wish.cut)
-            played = replaying.play(own, wish, out)
+            played = replaying.whole(config, wish, out)
             if played is None:
                 raise typer.Exit(0 if loop else 1)
             out.print_json(data=played.report())
             write_figures(played.report(), report)
             if not loop:
                 return
-            replaying.forget(own)
+            replaying.forget(played.settings)
 
 
 def cut_of(source: str, begin: str = "", end: str = "", symbols: str = "", ticks: int = 0) -> Cut:

@@ -10,7 +10,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,14 +19,16 @@ import msgspec
 from kafka.errors import KafkaError
 from rich.console import Console
 
-from deploy import drained, roles
+from deploy import drained, pages, roles, running, steering
 from deploy.local import jars, supervisor
 from deploy.local.broker import free_port
 from deploy.local.processes import GIVES_WAY, Process
 from deploy.local.supervisor import Plan, Supervisor
+from deploy.steering import Again, Steering
 from models import registry
 from models.forecaster.recurrent_recipe import NAME
 from producers import tapes
+from producers.pace import Course
 from producers.recorded import RecordedTape
 from producers.run import CLOCK
 from producers.tapes import Cut
@@ -50,7 +52,13 @@ class Wish:
     Attributes
     ----------
     page : bool
-        Whether the web page runs beside, on a free port.
+        Whether the web page runs beside.
+    port : int
+        Of the page; 0: a free one.
+    stay : bool
+        Whether all goes on at the tape's end, until it is stopped or sought back.
+    course : Course or None
+        How the tape runs, where it was steered before it began again; None: at `speed`.
     each : callable
         Called several times a second with the supervisor, once the source runs.
     addresses : mapping
@@ -60,6 +68,9 @@ class Wish:
     cut: Cut
     speed: str = "max"
     page: bool = False
+    port: int = 0
+    stay: bool = False
+    course: Course | None = None
     each: Callable[[Supervisor], None] = field(default=lambda _: None)
     addresses: Mapping[str, str] = field(default_factory=dict)
 
@@ -99,7 +110,7 @@ def with_broker(settings: Settings) -> Iterator[Settings]:
     yield msgspec.structs.replace(found, topic_prefix=settings.topic_prefix)
 
 
-def namespaced(settings: Settings, cut: Cut, name: str = "replay") -> Settings:
+def namespaced(settings: Settings, cut: Cut, name: str = "replay", port: int = 0) -> Settings:
     """Return settings of a namespace that nobody has used yet, with the partitions that a recording needs."""
     tape = tapes.cut(cut)
     partitions = tape.recording.manifest.partitions if isinstance(tape, RecordedTape) else settings.partitions
@@ -109,7 +120,7 @@ def namespaced(settings: Settings, cut: Cut, name: str = "replay") -> Settings:
         partitions=partitions,
         archive="",
         checkpoint_s=min(settings.checkpoint_s, CHECKPOINT_S),
-        console_port=free_port(),
+        console_port=port or free_port(),
     )
 
 
@@ -119,13 +130,35 @@ def play(settings: Settings, wish: Wish, console: Console) -> Played | None:
     Raises
     ------
     EnvironmentFault
-        Nothing moved any more although not all was through.
+        Nothing moved any more although not all was through, or the tape was sought back.
     """
+    played = steered(settings, wish, console)
+    if isinstance(played, Again):
+        raise EnvironmentFault("the tape was sought back on the way: this run compares, and does not begin again")
+    return played
+
+
+def steered(settings: Settings, wish: Wish, console: Console) -> Played | Again | None:
+    """Do as :func:`play`, but return what to begin again with where the tape was sought back."""
     roles.spark_jars(settings)
     bus.ensure_topics(settings)
     tape = tapes.cut(wish.cut)
     models = announce(settings, tape)
+    if wish.course is not None:
+        steering.carry_over(settings, wish.course)
     return _Run(settings, wish, tape, models, console).run()
+
+
+def whole(config: Settings, wish: Wish, console: Console) -> Played | None:
+    """Do as :func:`play`, in a new namespace, and in another one as often as the tape is sought back."""
+    while True:
+        own = namespaced(config, wish.cut, port=wish.port)
+        with running.noted(own, wish.cut.source, own.console_port if wish.page else 0):
+            played = steered(own, wish, console)
+        if not isinstance(played, Again):
+            return played
+        forget(own)
+        wish = replace(wish, course=played.course, port=own.console_port)
 
 
 def announce(settings: Settings, tape: object) -> tuple[str, ...]:
@@ -175,17 +208,21 @@ class _Run:
         self._models = models
         self._console = console
         self._supervisor = Supervisor(settings, plan(settings, wish, tape), console)
+        self._steering = Steering(settings)
         self._released_s = 0.0
         self._looked_s = self._said_s = time.monotonic()
         self._left: tuple[dict[str, dict[str, int]], float] = ({}, 0.0)
         self._played: Played | None = None
 
-    def run(self) -> Played | None:
+    def run(self) -> Played | Again | None:
         self._supervisor.install_signals()
         if self._wish.page:
-            self._console.print(f"the page: http://127.0.0.1:{self._settings.console_port}", highlight=False)
-        self._supervisor.run(self._each)
-        return self._played
+            self._console.print(f"the page: {pages.address(self._settings)}", highlight=False, soft_wrap=True)
+        try:
+            self._supervisor.run(self._each)
+        finally:
+            self._steering.stop()
+        return self._steering.verdict if isinstance(self._steering.verdict, Again) else self._played
 
     def _each(self) -> None:
         if not self._released_s:
@@ -194,11 +231,17 @@ class _Run:
                 self._supervisor.release()
             return
         self._wish.each(self._supervisor)
+        self._steering.heard(self._supervisor.statuses.of("produce"))
+        self._steering.ended = self._supervisor.statuses.tape is not None
+        if self._steering.verdict:
+            self._supervisor.stop()
         if time.monotonic() - self._looked_s >= LOOK_S:
             self._looked_s = time.monotonic()
             self._look()
 
     def _look(self) -> None:
+        if self._played is not None:
+            return
         if self._supervisor.statuses.tape is None:
             self._tell(self._progress())
             return
@@ -238,7 +281,10 @@ class _Run:
 
     def _finish(self) -> None:
         self._played = Played(self._settings, time.monotonic() - self._released_s, self._models, _records(self._settings))
-        self._supervisor.stop()
+        if self._wish.stay:
+            self._tell("all is through; `tickcast control seek` goes back, `tickcast control stop` or Ctrl-C ends it")
+        else:
+            self._supervisor.stop()
 
 
 def _records(settings: Settings) -> dict[str, int]:

@@ -20,10 +20,10 @@ from typing import Any
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 
-from streams import bus, codec
+from streams import bus, codec, control
 from streams.clock import wall_ts_us
 from streams.errors import BadMessage
-from streams.messages import Event
+from streams.messages import Control, Event
 from streams.settings import Settings
 
 ROLE = "retrain"
@@ -33,7 +33,7 @@ REST = 0.25  # of the time between two trainings by the clock, in which drift ca
 USER_ERROR = 2  # the exit code of what another try will not mend
 STATUS_S = 5.0
 NICENESS = 10
-CLOCK, DRIFT, AGAIN = "by the clock", "after drift", "after a failure"
+CLOCK, DRIFT, AGAIN, ORDERED = "by the clock", "after drift", "after a failure", "as ordered"
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,8 @@ class Retrainer:
             job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
         )
         self._running: subprocess.Popen[bytes] | None = None
+        self._book = control.Book("retrain")
+        self._ordered: Control | None = None
         self.reporter = bus.StatusReporter(settings, ROLE)
 
     def run(self, stop: threading.Event) -> None:
@@ -85,15 +87,20 @@ class Retrainer:
             self._train, "interval", seconds=self._plan.every_s, next_run_time=self._first(), id=CLOCK, args=[CLOCK]
         )
         self._scheduler.start()
-        watcher = threading.Thread(target=self._watch, args=(stop,), name="drift", daemon=True)
-        watcher.start()
+        watchers = [
+            threading.Thread(target=watch, args=(stop,), name=name, daemon=True)
+            for name, watch in (("drift", self._watch), ("control", self._take_orders))
+        ]
+        for watcher in watchers:
+            watcher.start()
         while not stop.wait(STATUS_S):
             self.reporter.say("ready", self._describe())
         self._scheduler.shutdown(wait=False)
         if self._running is not None:
             self._running.terminate()
             self._running.wait()
-        watcher.join(timeout=5)
+        for watcher in watchers:
+            watcher.join(timeout=5)
         self.reporter.flush()
 
     def _first(self) -> datetime:
@@ -132,6 +139,37 @@ class Retrainer:
             self._later(DRIFT, seconds)
             self._tell(f"drift: {event.detail}; a training is due in {seconds:.0f} s")
 
+    def _take_orders(self, stop: threading.Event) -> None:
+        self._book.take(control.decoded(bus.read_all(self._settings, "control")))
+        for asked in self._book.begun():
+            self._answer(asked, "refused", "the training was broken off; ask again, it goes on from where it was")
+        for records in bus.follow(self._settings, "control", stop=stop.is_set):
+            self._book.take(control.decoded(records))
+            for asked in self._book.waiting():
+                self._order(asked)
+
+    def _order(self, asked: Control) -> None:
+        """Let a training begin now, where nobody else's does."""
+        if control.is_stale(asked, wall_ts_us()):
+            self._answer(asked, "refused", "nobody was there to train in time; ask again")
+        elif self._running is not None or self._ordered is not None:
+            self._answer(asked, "refused", "a training runs already")
+        else:
+            self._ordered = asked
+            self._answer(asked, "begun", "a training begins; what serves goes on meanwhile")
+            self._later(ORDERED, 0.0)
+
+    def _answer(self, asked: Control, state: control.State, said: str) -> None:
+        word = control.answer(asked, ROLE, state, said)
+        control.send(self._settings, word)
+        self._book.take([word])
+
+    def _end_order(self, why: str, code: int) -> None:
+        if why == ORDERED and self._ordered is not None:
+            asked, self._ordered = self._ordered, None
+            said = "the training is done" if code == 0 else f"the training ended with exit code {code}"
+            self._answer(asked, "done" if code == 0 else "refused", said)
+
     def _rest_s(self) -> float:
         """Return for how many seconds yet no drift causes a training: markets that never rest must not train all day."""
         last = self._last()
@@ -152,6 +190,7 @@ class Retrainer:
             self._tell("the training is done")
         else:
             self._failed(code)
+        self._end_order(why, code)
 
     def _failed(self, code: int) -> None:
         self._failures += 1

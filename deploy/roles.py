@@ -9,7 +9,7 @@ from deploy.local import jars
 from streams.settings import Settings
 
 # In the order in which a tick meets them.
-ROLES = ("produce", "stream", "archive", "sentiment", "forecast", "score", "train", "retrain", "console")
+ROLES = ("produce", "stream", "archive", "sentiment", "forecast", "score", "train", "retrain", "steward", "console")
 
 
 def spark_jars(settings: Settings) -> list[Path]:
@@ -63,12 +63,21 @@ def train(settings: Settings) -> None:
     first_model.ensure(settings)
 
 
+def steward(settings: Settings) -> None:
+    """Run who carries out orders."""
+    from deploy import steward as keeper  # noqa: PLC0415 - dead letters and tapes only where they are needed
+
+    keeper.run(settings)
+
+
 def console(settings: Settings, host: str) -> None:
     """Run the web page."""
     from consumers.console import server  # noqa: PLC0415 - FastAPI only where it serves
     from deploy import outlook  # noqa: PLC0415 - as above
+    from deploy.tapes import HomeTapes  # noqa: PLC0415
 
-    server.run(settings, host=host, port=settings.console_port, outlooks=outlook.outlooks(settings))
+    backends = server.Backends(outlook.outlooks(settings), HomeTapes(settings))
+    server.run(settings, host=host, port=settings.console_port, backends=backends)
 
 
 def outlook_console(settings: Settings, host: str, as_of: date | None) -> None:

@@ -103,8 +103,10 @@ def _table(table: base.Table) -> Table:
     from models.studies.report import cell  # noqa: PLC0415 - as above
 
     shown = Table(title=table.title, box=None, padding=(0, 1, 0, 0), pad_edge=False)
-    for name in ("", "what", *(column.name for column in table.columns), "verdict"):
+    shown.add_column("", min_width=20)
+    for name in (*(column.name for column in table.columns), "verdict"):
         shown.add_column(name, no_wrap=True)
     for row in table.rows:
-        shown.add_row(row.name, row.kind, *(cell(column, row) for column in table.columns), row.verdict)
+        name = row.name if row.kind == "ours" else f"{row.name} ({row.kind})"
+        shown.add_row(name, *(cell(column, row, spreads=False) for column in table.columns), row.verdict)  # spreads: in the page
     return shown

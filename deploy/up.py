@@ -15,14 +15,16 @@ from typing import Any
 import msgspec
 from rich.console import Console
 
-from deploy import audit, roles
+from deploy import audit, pages, roles, running, steering
 from deploy.ledger import Reader
 from deploy.local import jars, supervisor
 from deploy.local.processes import GIVES_WAY, LAST, Process
 from deploy.local.supervisor import Plan, Supervisor
+from deploy.steering import Again, Steering
 from producers import catalog
 from producers.catalog import Choice
 from producers.recorded import RecordedTape
+from streams import bus
 from streams.errors import SourceError
 from streams.settings import Settings
 
@@ -55,11 +57,34 @@ def run(settings: Settings, options: Options, console: Console) -> dict[str, Any
     source = catalog.open_source(options.choice, settings)  # what cannot be read is said before anything starts
     if isinstance(source, RecordedTape):
         raise SourceError("a recording holds what was scored, and brings its models: `tickcast replay DIR` plays it")
-    settings = namespaced(settings, options.choice)
+    settings = namespaced(pages.with_token(settings), options.choice)
     roles.spark_jars(settings)
     jars.folder(settings, "broker")
-    with supervisor.with_broker(settings) as named:
-        return Run(named, options, console).run()
+    with supervisor.with_broker(settings) as own:
+        named = own
+        while isinstance(outcome := _noted(named, options, console), Again):
+            named = begun_again(named, options, outcome)
+            console.print(f"the tape begins again in {named.topic_prefix}", highlight=False)
+        return outcome
+
+
+def _noted(settings: Settings, options: Options, console: Console) -> dict[str, Any] | Again | None:
+    """Run once; of a tape with a note for those who steer it."""
+    if "replay" not in options.choice.names or options.choice.ticks is None:
+        return Run(settings, options, console).run()
+    page = 0 if options.headless else settings.console_port
+    with running.noted(settings, str(Path(options.choice.ticks[1]).resolve()), page):
+        return Run(settings, options, console).run()
+
+
+def begun_again(settings: Settings, options: Options, again: Again) -> Settings:
+    """Return settings of a new namespace whose tape will run as it was told."""
+    named = namespaced(msgspec.structs.replace(settings, topic_prefix=""), options.choice)
+    if bus.address_file(settings).exists():
+        bus.address_file(named).write_text(f"{named.broker} {named.topic_prefix}")
+    bus.ensure_topics(named)
+    steering.carry_over(named, again.course)
+    return named
 
 
 def namespaced(settings: Settings, choice: Choice) -> Settings:
@@ -82,7 +107,8 @@ def plan(settings: Settings, options: Options) -> Plan:
 
     produce = role("produce", *options.arguments)
     console = () if options.headless else (role("console", niceness=GIVES_WAY),)
-    work = (role("sentiment"), role("score"), role("archive", niceness=GIVES_WAY))
+    steward = () if options.headless else (role("steward", niceness=GIVES_WAY),)
+    work = (role("sentiment"), role("score"), role("archive", niceness=GIVES_WAY), *steward)
     train = role("train", "--ensure", niceness=LAST)
     again = ((role("retrain", *options.retrain, niceness=LAST),),) if options.retrain else ()
     if options.bounded:
@@ -98,6 +124,7 @@ class Run:
         self._options = options
         self._console = console
         self._supervisor = Supervisor(settings, plan(settings, options), console)
+        self._steering = Steering(settings)
         self._released_s: float | None = None
         self._reader: Reader | None = None
         self._said_s = 0.0
@@ -105,8 +132,8 @@ class Run:
         self._opened = False
         self._ended = threading.Event()
 
-    def run(self) -> dict[str, Any] | None:
-        """Run until the end; return the report, where there is one."""
+    def run(self) -> dict[str, Any] | Again | None:
+        """Run until the end; return the report, where there is one, or that the tape has to begin again."""
         self._supervisor.install_signals()
         self._greet()
         if not self._options.bounded:
@@ -116,6 +143,9 @@ class Run:
             self._supervisor.run(self._each)
         finally:
             self._ended.set()
+            self._steering.stop()
+        if isinstance(self._steering.verdict, Again):
+            return self._steering.verdict
         if self._report is not None and self._options.report is not None:
             self._options.report.parent.mkdir(parents=True, exist_ok=True)
             self._options.report.write_text(json.dumps(self._report, indent=2) + "\n")
@@ -123,14 +153,11 @@ class Run:
 
     def _greet(self) -> None:
         if not self._options.headless:
-            self._console.print(f"the page: {self._url}", highlight=False)
-
-    @property
-    def _url(self) -> str:
-        return f"http://127.0.0.1:{self._settings.console_port}"
+            self._console.print(f"the page: {pages.address(self._settings)}", highlight=False, soft_wrap=True)
 
     def _each(self) -> None:
         self._open_page()
+        self._steer()
         if not self._options.bounded:
             return
         if self._released_s is None:
@@ -140,11 +167,17 @@ class Run:
         elif time.monotonic() - self._released_s > self._options.duration_s:
             self._finish(self._options.duration_s)
 
+    def _steer(self) -> None:
+        self._steering.heard(self._supervisor.statuses.of("produce"))
+        self._steering.ended = self._supervisor.statuses.tape is not None
+        if self._steering.verdict:
+            self._supervisor.stop()
+
     def _open_page(self) -> None:
         shown = self._supervisor.statuses.of("console")
         if self._options.open_page and not self._opened and shown is not None and shown.state == "ready":
             self._opened = True
-            webbrowser.open(self._url)
+            webbrowser.open(pages.address(self._settings))
 
     def _release(self) -> None:
         """Start the source once every role is ready and the forecaster serves a trained model."""

@@ -24,7 +24,7 @@ from kafka import KafkaProducer
 
 from streams import bus, codec
 from streams.bus import Record
-from streams.clock import MINUTE_US
+from streams.clock import MINUTE_US, wall_ts_us
 from streams.errors import BadMessage, ModelError
 from streams.messages import Features, ModelAnnouncement
 from streams.settings import Settings
@@ -32,6 +32,7 @@ from streams.settings import Settings
 SERVED = "model.onnx"
 CARD = "meta.json"
 PROMOTIONS = "promotions.json"
+UNFINISHED = ".unfinished-"  # begins the names of folders that are being written
 LEAD_MIN = 2  # from a promotion to the minute from which it counts: forecasters load the model meanwhile
 
 
@@ -57,10 +58,11 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Promotion(msgspec.Struct, frozen=True, kw_only=True):
-    """A model became champion, and why."""
+    """A model became champion, why, and when by the wall clock (0: not known, as before 0.2)."""
 
     model_id: str
     reason: str
+    at_us: int = 0
 
 
 class StoredModel(NamedTuple):
@@ -110,7 +112,7 @@ def save(settings: Settings, card: ModelCard, prefix: str, source: Path) -> Stor
     """
     place = settings.home / "models" / card.name
     place.mkdir(parents=True, exist_ok=True)
-    work = place / f".unfinished-{uuid.uuid4().hex}"
+    work = place / f"{UNFINISHED}{uuid.uuid4().hex}"
     try:
         shutil.copytree(source, work)
         files = {path.name: checksum(path) for path in sorted(work.iterdir())}
@@ -119,6 +121,12 @@ def save(settings: Settings, card: ModelCard, prefix: str, source: Path) -> Stor
         return StoredModel(_settle(work, place / card.model_id), card)
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def tidy(settings: Settings) -> None:
+    """Delete what was left by processes that were killed while they stored a model. Only where nobody else stores one."""
+    for left in (settings.home / "models").glob(f"*/{UNFINISHED}*"):
+        shutil.rmtree(left)
 
 
 def _settle(work: Path, final: Path) -> Path:
@@ -174,6 +182,14 @@ def stored(settings: Settings, name: str) -> list[ModelCard]:
     return sorted(cards, key=lambda card: (card.data_cutoff_ts_us, card.model_id), reverse=True)
 
 
+def stored_at_us(settings: Settings, name: str, model_id: str) -> int:
+    """Return when a model was stored, microseconds UTC of the wall clock; 0 where it is not there."""
+    try:
+        return (settings.home / "models" / name / model_id / CARD).stat().st_mtime_ns // 1_000
+    except OSError:
+        return 0
+
+
 def promotions(settings: Settings, name: str) -> list[Promotion]:
     """Return who was champion of `name`, the present one last.
 
@@ -198,7 +214,8 @@ def promote(settings: Settings, model: StoredModel, reason: str) -> None:
         return
     path = settings.home / "models" / model.card.name / PROMOTIONS
     scratch = path.with_suffix(".tmp")
-    scratch.write_bytes(msgspec.json.encode([*before, Promotion(model_id=model.card.model_id, reason=reason)]))
+    now = Promotion(model_id=model.card.model_id, reason=reason, at_us=wall_ts_us())
+    scratch.write_bytes(msgspec.json.encode([*before, now]))
     scratch.replace(path)
 
 

@@ -6,6 +6,8 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import dataclass
+from math import inf
 from typing import Protocol
 
 from streams import bus, codec
@@ -33,41 +35,78 @@ class Unpaced:
         """Return at once."""
 
 
+@dataclass(frozen=True)
+class Course:
+    """How a tape is to run.
+
+    Attributes
+    ----------
+    speed : float
+        Seconds of the tape in a second, above 0; infinite: as fast as it can.
+    until_us : int
+        What the tape's clock has to reach first, at once and even while it is held: the place that was sought.
+    """
+
+    speed: float
+    paused: bool = False
+    until_us: int = 0
+
+    def rushes(self, clock_ts_us: int) -> bool:
+        """Return whether an event at `clock_ts_us` waits for no clock."""
+        return clock_ts_us < self.until_us or (self.speed == inf and not self.paused)
+
+    def nap_s(self, place_us: float, clock_ts_us: int) -> float:
+        """Return for how long an event at `clock_ts_us` has to wait where the tape is at `place_us`; 0: it may go."""
+        if self.rushes(clock_ts_us):
+            return 0.0
+        left_us = clock_ts_us - place_us
+        if self.paused:
+            return MAX_NAP_S
+        return left_us / SECOND_US / self.speed if left_us >= 1 else 0.0  # less than that is rounding
+
+
 class AtSpeed:
-    """The tape's clock times `speed`; time in which no symbol is open is skipped, not waited for.
+    """The tape's clock times a speed; time in which no symbol is open is skipped, not waited for.
 
     Parameters
     ----------
-    speed : float
-        Seconds of the tape in a second; above 0.
+    course : Course or callable
+        How the tape is to run, or what says so anew in every nap before the event at a clock, microseconds UTC.
     stopped : callable
         Ends a wait early once it returns true.
     """
 
     def __init__(
         self,
-        speed: float,
+        course: Course | Callable[[int], Course],
         stopped: Callable[[], bool] = lambda: False,
         sleep: Callable[[float], None] = time.sleep,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._speed = speed
+        self._course = (lambda _clock_ts_us: course) if isinstance(course, Course) else course
         self._stopped = stopped
         self._sleep = sleep
         self._now = now
-        self._due_s: float | None = None
-        self._clock_ts_us = 0
+        self._looked_s = 0.0
+        self._place_us: float | None = None  # where the tape would be, had nothing but its course held it up
 
     def wait(self, clock_ts_us: int, open_symbols: frozenset[str]) -> None:
-        """Sleep until the tape's clock, sped up, reaches `clock_ts_us`."""
-        passed_s = (clock_ts_us - self._clock_ts_us) / SECOND_US / self._speed
-        if self._due_s is None or not open_symbols:
-            self._due_s = self._now()
-        else:
-            self._due_s += max(0.0, passed_s)
-        self._clock_ts_us = max(clock_ts_us, self._clock_ts_us)
-        while (left_s := self._due_s - self._now()) > 0 and not self._stopped():
-            self._sleep(min(left_s, MAX_NAP_S))
+        """Sleep until the tape's clock, sped up, reaches `clock_ts_us`, and while it is held."""
+        if self._place_us is None or not open_symbols:
+            self._place_us, self._looked_s = clock_ts_us, self._now()
+        while (nap_s := self._look(self._place_us, clock_ts_us)) > 0 and not self._stopped():
+            self._sleep(min(nap_s, MAX_NAP_S))
+
+    def _look(self, place_us: float, clock_ts_us: int) -> float:
+        """Move the tape's place by the time since the last look; return how long the event has to wait from there."""
+        course, now_s = self._course(clock_ts_us), self._now()
+        passed_s, self._looked_s = now_s - self._looked_s, now_s
+        if course.rushes(clock_ts_us):
+            place_us = max(place_us, clock_ts_us)
+        elif not course.paused:
+            place_us += passed_s * course.speed * SECOND_US
+        self._place_us = place_us
+        return course.nap_s(place_us, clock_ts_us)
 
 
 class Slowest:
@@ -170,9 +209,21 @@ def _row(record: bus.Record) -> Features | None:
         return None  # the forecaster dead-letters it
 
 
-def pace_of(live: bool, speed: str, settings: Settings, stopped: Callable[[], bool]) -> Pace:
-    """Return the pace for a source and the words of `--speed` (a number above 0, or max); `stopped` ends its waits."""
-    if live:
-        return Unpaced()
-    behind = BehindFinals(settings, stopped)
-    return behind if speed == "max" else Slowest(AtSpeed(float(speed), stopped), behind)
+def course_of(speed: str) -> Course:
+    """Return what the words of `--speed` mean: a number above 0, or max.
+
+    Raises
+    ------
+    ValueError
+        They are neither.
+    """
+    if speed == "max":
+        return Course(inf)
+    if not 0 < float(speed) < inf:
+        raise ValueError(f"a speed is a number above 0, or max, not {speed[:40]!r}")
+    return Course(float(speed))
+
+
+def pace_of(live: bool, course: Callable[[int], Course], settings: Settings, stopped: Callable[[], bool]) -> Pace:
+    """Return the pace for a source that runs as `course` says; `stopped` ends its waits."""
+    return Unpaced() if live else Slowest(AtSpeed(course, stopped), BehindFinals(settings, stopped))

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 
 from kafka import KafkaProducer
 
 from producers import resume
-from producers.base import Event, Pulse, Source, Story, Trade
+from producers.base import Event, Pulse, Remembering, Report, Source, Story, Trade
 from producers.closings import Closer
-from producers.pace import Pace, pace_of
+from producers.pace import Pace, course_of, pace_of
 from producers.recorded import Closed, RecordedTape, is_ahead
+from producers.steering import Wheel
 from streams import bus, codec
 from streams.clock import MINUTE_US, minute_start_us
 from streams.errors import BadMessage
 from streams.messages import ModelAnnouncement
 from streams.recording import INPUTS, Recorded
 from streams.settings import Settings
+
+log = logging.getLogger(__name__)
 
 STATUS_INTERVAL_S = 2.0
 SWAP_S = 30.0  # a forecaster loads a model in a second and says so every two
@@ -39,9 +43,23 @@ class Producing:
     ----------
     stop : threading.Event
         Once set, the run ends before its next event.
+    about : callable
+        What else belongs into a status.
+
+    Attributes
+    ----------
+    clock_ts_us : int
+        How far the tape's clock has been sent.
     """
 
-    def __init__(self, settings: Settings, source: Source, pace: Pace, stop: threading.Event) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        source: Source,
+        pace: Pace,
+        stop: threading.Event,
+        about: Callable[[], dict[str, int]] = dict,
+    ) -> None:
         self._settings = settings
         self._source = source
         self._pace = pace
@@ -50,9 +68,9 @@ class Producing:
         self._status = bus.StatusReporter(settings, "produce", self._client)
         self._counts: Counter[str] = Counter()
         self._partitions = {topic: len(self._client.partitions_for(settings.topic(topic))) for topic in resume.TOPICS}
+        self._about = about
         self._failure: BaseException | None = None
-        self._said_s = 0.0
-        self._clock_ts_us = 0
+        self.clock_ts_us = 0
 
     def run(self) -> None:
         """Send everything, wait until the broker has it, and say that the tape is done.
@@ -65,12 +83,13 @@ class Producing:
             The broker did not take a record; a restarted run goes on from what it has.
         """
         with closing(self._client):
-            self._send_whole()
-            self._flush()
+            with self._telling():
+                self._send_whole()
+                self._flush()
             done = not self._stop.is_set()
             if done:
                 self._status.publish("tape", "done", self._source.name, dict(self._counts))
-            self._status.say("done" if done else "", self._source.name, dict(self._counts))
+            self._status.say("done" if done else "", self._source.name, self._told())
             self._flush()
 
     def _send_whole(self) -> None:
@@ -82,7 +101,13 @@ class Producing:
             self._send_tape()
 
     def _send_live(self) -> None:
-        for record in self._records(resume.highest_seq(self._settings, self._source.name)):
+        source = getattr(self._source, "inner", self._source)
+        if isinstance(source, Remembering):
+            source.remember(resume.recent(self._settings, source.lines))
+            after = -1
+        else:
+            after = resume.highest_seq(self._settings, self._source.name)
+        for record in self._records(after):
             self._send(record)
 
     def _send_tape(self) -> None:
@@ -101,11 +126,11 @@ class Producing:
         closed = Closed()
         for recorded in tape.records():
             place = (recorded.record.topic, recorded.record.partition)
-            self._clock_ts_us = max(self._clock_ts_us, recorded.clock_ts_us)
-            self._say()
-            self._pace.wait(self._clock_ts_us, closed.open_symbols(self._clock_ts_us))
+            clock_ts_us = max(self.clock_ts_us, recorded.clock_ts_us)
+            self._pace.wait(clock_ts_us, closed.open_symbols(clock_ts_us))
             if self._stop.is_set():
                 return
+            self.clock_ts_us = clock_ts_us
             closed.take(recorded)
             number[place] += 1
             self._counts[place[0]] += 1
@@ -144,9 +169,10 @@ class Producing:
     def _records(self, resume_after: int) -> Iterator[bus.Outgoing]:
         closer = Closer(self._source.name, self._partitions["headlines"], self._settings.lateness_min)
         for event in self._source.events(resume_after):
+            if isinstance(event, Report):
+                self._take_report(event)
             for step in steps(event, closer):
-                self._clock_ts_us = closer.clock_ts_us
-                self._say()
+                self.clock_ts_us = closer.clock_ts_us
                 self._pace.wait(max(step.event_ts_us, closer.clock_ts_us), closer.open_symbols)
                 if self._stop.is_set():
                     return
@@ -172,15 +198,37 @@ class Producing:
         if isinstance(event, Trade):
             self._counts["ticks"] += 1
             if event.excluded:
-                self._counts[f"excluded {event.excluded}"] += 1
+                self._counts[f"excluded {event.excluded.partition(' ')[0]}"] += 1
         elif isinstance(event, Story):
             self._counts["headlines"] += 1
             self._counts["sentiments"] += len(set(event.symbols))
 
-    def _say(self) -> None:
-        if time.monotonic() - self._said_s >= STATUS_INTERVAL_S:
-            self._said_s = time.monotonic()
-            self._status.say("ready", self._source.name, self._counts | {CLOCK: self._clock_ts_us})
+    def _take_report(self, report: Report) -> None:
+        self._counts.update({name: count - self._counts[name] for name, count in report.counts.items()})
+        if report.detail:
+            log.warning(report.detail)
+            self._status.publish("alert", "", report.detail, dict(report.counts))
+
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        """Say how it goes for the length of a block, from a thread: a pace may wait for longer than anybody listens."""
+        over = threading.Event()
+        teller = threading.Thread(target=self._tell, args=(over,), daemon=True, name="status")
+        teller.start()
+        try:
+            yield
+        finally:
+            over.set()
+            teller.join()
+
+    def _told(self) -> dict[str, int]:
+        return dict(self._counts) | {CLOCK: self.clock_ts_us} | self._about()
+
+    def _tell(self, over: threading.Event) -> None:
+        while True:
+            self._status.say("ready", self._source.name, self._told())
+            if over.wait(STATUS_INTERVAL_S):
+                return
 
 
 def steps(event: Event, closer: Closer) -> Iterator[Event]:
@@ -189,18 +237,32 @@ def steps(event: Event, closer: Closer) -> Iterator[Event]:
     A pace may wait before each. Without the pulses it could wait, before an event 15 quiet minutes ahead, for the rows of
     minutes that only this event would close.
     """
-    while closer.open_symbols and (boundary_us := minute_start_us(closer.clock_ts_us) + MINUTE_US) <= event.event_ts_us:
+    moves = not isinstance(event, Report) and not getattr(event, "ahead", False)
+    while moves and closer.open_symbols and (boundary_us := minute_start_us(closer.clock_ts_us) + MINUTE_US) <= event.event_ts_us:
         yield Pulse(boundary_us)
     yield event
 
 
+def place_of_tape(source: Source, wheel: Wheel) -> dict[str, int]:
+    """Return what a tape's status says of its course and its ends; nothing of a live source."""
+    if source.live:
+        return {}
+    first_us, last_us = getattr(source, "span_us", (0, 0))
+    return wheel.counts() | {"first_ts_us": first_us, "last_ts_us": last_us}
+
+
 def run(settings: Settings, source: Source, speed: str) -> None:
-    """Run `source` to its end, or until SIGTERM or SIGINT."""
+    """Run `source` to its end, or until SIGTERM or SIGINT; a tape at `speed` (a number above 0, or max), as orders change it."""
     bus.ensure_topics(settings)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
+    wheel = Wheel(settings, course_of(speed), stop.is_set)
     try:
-        Producing(settings, source, pace_of(source.live, speed, settings, stop.is_set), stop).run()
+        pace = pace_of(source.live, wheel.at, settings, stop.is_set)
+        producing = Producing(settings, source, pace, stop, lambda: place_of_tape(source, wheel))
+        if not source.live:
+            wheel.start(lambda: producing.clock_ts_us)
+        producing.run()
     finally:
         stop.set()  # whatever the pace has started ends with the run

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -259,7 +259,7 @@ def follow(
     from_end: bool = False,
     last: int | None = None,
     patience_ms: int = 0,
-) -> Iterator[list[Record]]:
+) -> Generator[list[Record], None, None]:
     """Yield what arrives on all partitions of `topics`, a poll at a time (empty lists too), until `stop()`.
 
     It starts at the beginning, at the end (`from_end`), or at most `last` records before the end of each partition. With

@@ -23,13 +23,15 @@ class Card(msgspec.Struct, frozen=True):
     model_id: str
     data_cutoff_ts_us: int
     metrics: dict[str, float]
+    stored_at_us: int = 0
 
 
 class Promoted(msgspec.Struct, frozen=True):
-    """A model became champion, and why."""
+    """A model became champion, and why; `at_us` is the wall clock's, 0 where it is not known."""
 
     model_id: str
     reason: str
+    at_us: int = 0
 
 
 class Family(msgspec.Struct, frozen=True):
@@ -57,7 +59,10 @@ def _family(settings: Settings, name: str, announced: Sequence[ModelAnnouncement
     promotions: list[registry.Promotion] = []
     with contextlib.suppress(ModelError):
         promotions = registry.promotions(settings, name)
-    cards = [Card(card.model_id, card.data_cutoff_ts_us, card.metrics) for card in registry.stored(settings, name)[:MAX_CARDS]]
+    cards = [
+        Card(card.model_id, card.data_cutoff_ts_us, card.metrics, registry.stored_at_us(settings, name, card.model_id))
+        for card in registry.stored(settings, name)[:MAX_CARDS]
+    ]
     told = next((word.model_id for word in announced if word.promoted and word.name == name), None)
     champion = told or (promotions[-1].model_id if promotions else None)
-    return Family(name, champion, cards, [Promoted(one.model_id, one.reason) for one in promotions])
+    return Family(name, champion, cards, [Promoted(one.model_id, one.reason, one.at_us) for one in promotions])

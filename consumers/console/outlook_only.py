@@ -10,7 +10,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.responses import FileResponse
 from fastapi.staticfiles import StaticFiles
 
-from consumers.console import outlook, rest
+from consumers.console import guard, outlook, rest
 from consumers.console.outlooks import Outlooks
 from consumers.console.server import MOST_CONNECTIONS, STATIC, guarded, listen, with_token
 from streams.settings import Settings
@@ -57,6 +57,6 @@ def run(outlooks: Outlooks, settings: Settings, host: str = "127.0.0.1", port: i
         The port is taken.
     """
     with listen(host, settings.console_port if port is None else port) as listener:
-        app = create_app(outlooks, with_token(settings, host), host)
+        app = create_app(outlooks, settings if host in guard.LOOPBACK else with_token(settings, host), host)
         config = uvicorn.Config(app, log_config=None, access_log=False, ws="none", limit_concurrency=MOST_CONNECTIONS)
         uvicorn.Server(config).run(sockets=[listener])

@@ -1,8 +1,8 @@
-"""The web server of the console: the page, its snapshot, its stream of updates, REST. Read only, loopback by default.
+"""The web server of the console: the page, its snapshot, its stream of updates, REST, orders. Loopback by default.
 
     GET /                  the page (static/)
     GET /v1/stream         server-sent events: `snapshot`, then `update`s of what changed
-    GET /v1/openapi.json   what else there is: `rest.py`
+    GET /v1/openapi.json   what else there is: `rest.py` to read, `steer.py` to order
 
 `feed.py` has what is served, `views.py` what is in it, `guard.py` who may ask.
 """
@@ -16,6 +16,7 @@ import socket
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,12 +28,13 @@ from kafka.errors import KafkaError
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from consumers.console import flow, guard, outlook, problems, rest
+from consumers.console import flow, guard, logs, outlook, problems, rest, steer
 from consumers.console.feed import Feed, read
 from consumers.console.outlooks import Outlooks
+from consumers.console.tapes import NoTapes, Tapes
 from streams import bus
 from streams.errors import EnvironmentFault
-from streams.settings import Settings
+from streams.settings import Secret, Settings
 
 STATIC = Path(__file__).with_name("static")
 HEARTBEAT_S = 2.0
@@ -42,13 +44,34 @@ log = logging.getLogger(__name__)
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 
+@dataclass(frozen=True)
+class Backends:
+    """What the page serves beside the topics.
+
+    Attributes
+    ----------
+    outlooks : Outlooks, optional
+        Computes the monthly outlook; without it the page says that there is no feed.
+    tapes : Tapes
+        Who knows which tapes there are.
+    """
+
+    outlooks: Outlooks | None = None
+    tapes: Tapes = field(default_factory=NoTapes)
+
+
+NOTHING = Backends()
+
+
 def create_app(
-    feed: Feed, settings: Settings, host: str, lifespan: Lifespan | None = None, outlooks: Outlooks | None = None
+    feed: Feed, settings: Settings, host: str, lifespan: Lifespan | None = None, backends: Backends = NOTHING
 ) -> FastAPI:
-    """Return the application that serves `feed` and `outlooks`, asked for under the name `host`; see :func:`guarded`."""
+    """Return the application that serves `feed` and `backends`, asked for under the name `host`; see :func:`guarded`."""
     app = guarded(settings, host, lifespan)
     app.include_router(rest.routes(feed, settings))
-    app.include_router(outlook.routes(outlooks))
+    app.include_router(steer.routes(feed, settings, backends.tapes))
+    app.include_router(logs.routes(settings))
+    app.include_router(outlook.routes(backends.outlooks))
     _add_stream(app, feed)
     rest.describe(app)
     app.mount("/", StaticFiles(directory=STATIC, html=True))
@@ -66,7 +89,7 @@ def guarded(settings: Settings, host: str, lifespan: Lifespan | None = None) -> 
     app = FastAPI(title="tickcast", docs_url=None, redoc_url=None, openapi_url="/v1/openapi.json", lifespan=lifespan)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=["*"] if closed else [host, "127.0.0.1", "localhost"])
     buckets = guard.Buckets(guard.PER_S, guard.BURST)
-    app.add_middleware(guard.Guard, token=settings.console_token, closed=closed, buckets=buckets)
+    app.add_middleware(guard.Guard, token=settings.console_token.reveal(), closed=closed, buckets=buckets)
     problems.install(app)
     return app
 
@@ -94,16 +117,16 @@ class ConsoleServer(uvicorn.Server):
         The name under which the page is asked for.
     reporter : StatusReporter
         Tells `events` how this process is.
-    outlooks : Outlooks, optional
-        Computes the monthly outlook; without it the page says that there is no feed.
+    backends : Backends
+        What it serves beside the topics.
     """
 
-    def __init__(self, settings: Settings, host: str, reporter: bus.StatusReporter, outlooks: Outlooks | None = None) -> None:
+    def __init__(self, settings: Settings, host: str, reporter: bus.StatusReporter, backends: Backends = NOTHING) -> None:
         self.feed = Feed()
         self._settings = settings
         self._reporter = reporter
-        self._outlooks = outlooks
-        app = create_app(self.feed, settings, host, self._lifespan, outlooks)
+        self._outlooks = backends.outlooks
+        app = create_app(self.feed, settings, host, self._lifespan, backends)
         super().__init__(
             uvicorn.Config(
                 app,
@@ -174,17 +197,20 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def with_token(settings: Settings, host: str) -> Settings:
-    """Return settings with a token where the console needs one; one that was made is told in the log."""
-    if host in guard.LOOPBACK or settings.console_token:
+    """Return settings with a token; one that was made is told in the log."""
+    if settings.console_token:
         return settings
     token = secrets.token_urlsafe(24)
-    log.warning(
-        "the page beyond this machine asks for a token once: open /?token=%s (TICKCAST_CONSOLE_TOKEN sets another)", token
-    )
-    return msgspec.structs.replace(settings, console_token=token)
+    if host in guard.LOOPBACK:
+        log.warning("to change anything the page needs a token: open /#token=%s (TICKCAST_CONSOLE_TOKEN sets another)", token)
+    else:
+        log.warning(
+            "the page beyond this machine asks for a token once: open /?token=%s (TICKCAST_CONSOLE_TOKEN sets another)", token
+        )
+    return msgspec.structs.replace(settings, console_token=Secret(token))
 
 
-def run(settings: Settings, host: str = "127.0.0.1", port: int | None = None, outlooks: Outlooks | None = None) -> None:
+def run(settings: Settings, host: str = "127.0.0.1", port: int | None = None, backends: Backends = NOTHING) -> None:
     """Serve the page until the process is asked to end.
 
     Parameters
@@ -195,8 +221,8 @@ def run(settings: Settings, host: str = "127.0.0.1", port: int | None = None, ou
         The address to listen on.
     port : int, optional
         0 for a free one.
-    outlooks : Outlooks, optional
-        Computes the monthly outlook.
+    backends : Backends
+        What it serves beside the topics.
 
     Raises
     ------
@@ -208,4 +234,4 @@ def run(settings: Settings, host: str = "127.0.0.1", port: int | None = None, ou
         bus.ensure_topics(settings)
         with closing(bus.producer(settings)) as client:
             reporter = bus.StatusReporter(settings, "console", client)
-            ConsoleServer(settings, host, reporter, outlooks).serve_topics(listener)
+            ConsoleServer(settings, host, reporter, backends).serve_topics(listener)

@@ -15,13 +15,14 @@ from consumers.console.health import HealthRow, HealthView, Mode
 from consumers.console.kept import Kept
 from consumers.console.market import Bar, MarketView, SymbolRow
 from consumers.console.news import HeadlineRow, NewsView
+from consumers.console.orders import OrderRow, OrdersView
 from streams import codec
 from streams.bus import Record
 from streams.clock import SECOND_US
 from streams.errors import BadMessage
-from streams.messages import DeadLetter, Event, Features, Forecast, Headline, ModelAnnouncement, Score, Sentiment
+from streams.messages import Control, DeadLetter, Event, Features, Forecast, Headline, ModelAnnouncement, Score, Sentiment
 
-TOPICS = ("features", "forecasts", "scores", "sentiment", "headlines", "events", "dead_letters", "models")
+TOPICS = ("features", "forecasts", "scores", "sentiment", "headlines", "events", "dead_letters", "models", "control")
 MAX_SYMBOLS_PER_UPDATE = 200
 
 
@@ -41,6 +42,7 @@ class Page(msgspec.Struct, frozen=True, omit_defaults=True):
     headlines: list[HeadlineRow] = []
     health: HealthRow | None = None
     flow: Flow | None = None
+    orders: list[OrderRow] = []
 
 
 class Views:
@@ -52,6 +54,7 @@ class Views:
         self.market = MarketView()
         self.news = NewsView()
         self.kept = Kept()
+        self.orders = OrdersView()
         self._health = HealthView()
         self._clock_ts_us = 0
         self._clock_at_ms = 0
@@ -65,6 +68,7 @@ class Views:
             "events": self._event,
             "dead_letters": self._letter,
             "models": lambda record: self.kept.add_announcement(codec.decode(ModelAnnouncement, record.value)),
+            "control": lambda record: self.orders.add(codec.decode(Control, record.value)),
         }
 
     def apply(self, records: Sequence[Record]) -> None:
@@ -109,6 +113,11 @@ class Views:
         self._health.add_letter(letter, record.offset)
         self.kept.add_letter(letter, record.offset)
 
+    @property
+    def origin(self) -> tuple[Mode, str]:
+        """What kind of source feeds the pipeline, and its name."""
+        return self._health.mode, self._health.source
+
     def bars(self, symbol: str) -> list[Bar] | None:
         """Return the bars of `symbol`, oldest first, or None where it is unknown."""
         return self.market.bars(symbol)
@@ -119,7 +128,8 @@ class Views:
 
     def snapshot(self, now_us: int) -> Page:
         """Return everything but the bars."""
-        return self._page(now_us, self.market.snapshot(), self.news.snapshot(), self.health(now_us))
+        page = self._page(now_us, self.market.snapshot(), self.news.snapshot(), self.health(now_us))
+        return msgspec.structs.replace(page, orders=self.orders.snapshot())
 
     def changes(self, now_us: int) -> Page | None:
         """Return what changed since the last call, health once a second; None where there is nothing to say."""
@@ -127,9 +137,11 @@ class Views:
         if due:
             self._health_at_us = now_us
         symbols, headlines = self.market.changes(MAX_SYMBOLS_PER_UPDATE), self.news.changes()
-        if not (due or symbols or headlines):
+        orders = self.orders.changes()
+        if not (due or symbols or headlines or orders):
             return None
-        return self._page(now_us, symbols, headlines, self.health(now_us) if due else None)
+        page = self._page(now_us, symbols, headlines, self.health(now_us) if due else None)
+        return msgspec.structs.replace(page, orders=orders)
 
     def _page(self, now_us: int, symbols: list[SymbolRow], headlines: list[HeadlineRow], health: HealthRow | None) -> Page:
         return Page(

@@ -57,13 +57,13 @@ def figures(report: Report) -> dict[str, Any]:
     }
 
 
-def cell(column: Column, row: Row) -> str:
-    """Return what the table shows of `row` in `column`: the mean, and over several seeds ± their standard deviation."""
+def cell(column: Column, row: Row, *, spreads: bool = True) -> str:
+    """Return what a table shows of `row` in `column`: the mean, and where `spreads`, ± the standard deviation over seeds."""
     values = row.values.get(column.name, ())
     if not values or not all(math.isfinite(value) for value in values):
         return "-"
     mean, deviation = spread(values)
-    if deviation is None:
+    if deviation is None or not spreads:
         return format(mean, column.form)
     return f"{format(mean, column.form)} ± {format(deviation, column.form.lstrip('+'))}"
 

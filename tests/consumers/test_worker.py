@@ -9,6 +9,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
@@ -114,15 +115,17 @@ def test_a_handler_is_called_again_when_it_is_due(config: Settings, start: Start
 
 
 def test_a_killed_worker_loses_nothing(config: Settings, start: Start) -> None:
-    feed(config, range(30_000))
+    feed(config, range(60_000))
     process = start("echo")
-    eventually(lambda: len(outputs(config)) > 1_000, interval_s=0.02)
-    process.kill()
+    with closing(bus.consumer(config)) as client:
+        places = bus.partitions_of(client, config, "scores")
+        eventually(lambda: sum(client.end_offsets(places).values()) > 1_000, interval_s=0.02)
+        process.kill()
     process.wait()
-    assert len(set(values(config))) < 30_000, "it was killed too late to show anything"
-    feed(config, range(30_000, 30_010))
+    assert len(set(values(config))) < 60_000, "it was killed too late to show anything"
+    feed(config, range(60_000, 60_010))
     start("echo")
-    eventually(lambda: set(values(config)) == set(range(30_010)), 60, 0.5)
+    eventually(lambda: set(values(config)) == set(range(60_010)), 60, 0.5)
 
 
 def test_a_second_worker_takes_over_a_share_and_nothing_is_lost(config: Settings, start: Start) -> None:

@@ -19,7 +19,7 @@ from streams import settings
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE = ROOT / "docker-compose.yml"
 DOCKERFILE = ROOT / "deploy" / "Dockerfile"
-ROLES = {"produce", "stream", "archive", "sentiment", "forecast", "score", "train", "retrain", "console"}
+ROLES = {"produce", "stream", "archive", "sentiment", "forecast", "score", "train", "retrain", "steward", "console"}
 ONE_SHOT = {"train"}
 SERVICES: dict[str, dict[str, Any]] = yaml.safe_load(COMPOSE.read_text())["services"]
 

@@ -238,7 +238,7 @@ def test_a_loop_begins_again_in_a_new_namespace_and_removes_the_old(
         namespaces.append(own)
         return Played(own, 1.0, (), {"ticks": 1}) if len(namespaces) < 3 else None
 
-    monkeypatch.setattr(replaying, "play", played)
+    monkeypatch.setattr(replaying, "steered", played)
     for name, value in config.environment().items():
         monkeypatch.setenv(name, value)
     assert CliRunner().invoke(app, ["replay", str(tape), "--loop"]).exit_code == 0

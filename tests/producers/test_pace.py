@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotYet
 from contextlib import contextmanager
+from math import inf
 
 import msgspec
 import pytest
 
 from producers import pace
-from producers.pace import MAX_AHEAD_US, MAX_NAP_S, AtSpeed, BehindFinals, Pace, Slowest, Unpaced, pace_of
+from producers.pace import MAX_AHEAD_US, MAX_NAP_S, AtSpeed, BehindFinals, Course, Pace, Slowest, Unpaced, course_of, pace_of
 from streams import bus
 from streams.clock import MINUTE_US, SECOND_US
 from streams.messages import Features
@@ -41,7 +42,7 @@ class FakeTime:
 def ends(speed: float, times_s: list[float], symbols: frozenset[str] = AAPL, work_s: float = 0.0) -> list[float]:
     """Return when each wait ended, in seconds since the first, where the work between two waits takes `work_s`."""
     time = FakeTime()
-    paced = AtSpeed(speed, sleep=time.sleep, now=time.now)
+    paced = AtSpeed(Course(speed), sleep=time.sleep, now=time.now)
     found = []
     for second in times_s:
         paced.wait(T0 + round(second * SECOND_US), symbols)
@@ -70,7 +71,7 @@ def test_an_event_out_of_order_waits_for_nothing_and_moves_no_clock() -> None:
 def test_time_without_open_symbols_is_skipped() -> None:
     assert ends(1, [0, 60, 86_400], symbols=frozenset()) == [0, 0, 0]
     time = FakeTime()
-    pace = AtSpeed(1, sleep=time.sleep, now=time.now)
+    pace = AtSpeed(Course(1), sleep=time.sleep, now=time.now)
     for second, symbols in ((0, AAPL), (1, AAPL), (86_400, frozenset[str]()), (86_401, AAPL)):
         pace.wait(T0 + second * SECOND_US, symbols)
     assert time.now_s == pytest.approx(102.0)
@@ -78,7 +79,7 @@ def test_time_without_open_symbols_is_skipped() -> None:
 
 def test_a_stop_ends_a_long_wait() -> None:
     time = FakeTime()
-    pace = AtSpeed(1, stopped=lambda: time.now_s > 105, sleep=time.sleep, now=time.now)
+    pace = AtSpeed(Course(1), stopped=lambda: time.now_s > 105, sleep=time.sleep, now=time.now)
     pace.wait(T0, AAPL)
     pace.wait(T0 + 3_600 * SECOND_US, AAPL)
     assert 105 < time.now_s <= 105 + 2 * MAX_NAP_S
@@ -204,7 +205,7 @@ def test_strange_bytes_on_features_do_not_end_the_pace(config: Settings) -> None
 def test_no_speed_overruns_the_final_rows(config: Settings) -> None:
     stop = threading.Event()
     with ThreadPoolExecutor() as pool:
-        runner = Runner(pace_of(False, "600000", config, stop.is_set), pool)
+        runner = Runner(pace_of(False, lambda _: course_of("600000"), config, stop.is_set), pool)
         runner.passes(0)
         wait = runner.at(MAX_AHEAD_US // MINUTE_US + 1)
         assert blocks(wait)
@@ -231,10 +232,38 @@ def test_a_wait_fails_when_features_cannot_be_followed(config: Settings) -> None
         pool.submit(pace.wait, T0 + 60 * MINUTE_US, AAPL).result(timeout=60)
 
 
-def test_the_words_of_speed_choose_the_pace(config: Settings) -> None:
+def test_the_words_of_speed_and_the_source_choose_the_pace(config: Settings) -> None:
     stop = threading.Event()
-    assert isinstance(pace_of(True, "max", config, stop.is_set), Unpaced)
-    assert isinstance(pace_of(False, "60", config, stop.is_set), Slowest)
-    assert isinstance(pace_of(False, "max", config, stop.is_set), BehindFinals)
+    assert (course_of("max"), course_of("0.5")) == (Course(inf), Course(0.5))
+    for strange in ("0", "-1", "inf", "fast", "nan"):
+        with pytest.raises(ValueError, match=r"speed|float"):
+            course_of(strange)
+    assert isinstance(pace_of(True, lambda _: Course(1), config, stop.is_set), Unpaced)
+    assert isinstance(pace_of(False, lambda _: Course(1), config, stop.is_set), Slowest)
     stop.set()
     eventually(lambda: not any(thread.name == "finals" for thread in threading.enumerate()))
+
+
+def test_a_held_tape_goes_on_where_it_was_and_a_new_speed_counts_from_its_order_on() -> None:
+    time = FakeTime()
+    courses = [(110.0, Course(1)), (150.0, Course(1, paused=True)), (160.0, Course(1)), (1e9, Course(60))]
+    pace = AtSpeed(lambda _: next(course for until_s, course in courses if time.now_s < until_s), sleep=time.sleep, now=time.now)
+    ends = []
+    for second in (0, 9, 15, 15 + 60 * 10):
+        pace.wait(T0 + second * SECOND_US, AAPL)
+        ends.append(time.now_s - 100)
+    # 10 s of the tape, 40 s held, 10 s more; the rest of the 10 minutes at 60
+    assert ends == pytest.approx([0, 9, 55, 60 + 595 / 60], abs=1)
+
+
+def test_a_place_that_is_sought_is_run_to_at_once_even_while_the_tape_is_held() -> None:
+    time = FakeTime()
+    course = Course(1, paused=True, until_us=T0 + 600 * SECOND_US)
+    pace = AtSpeed(lambda _: course if time.now_s < 130 else Course(2), sleep=time.sleep, now=time.now)
+    for second in (0, 300, 599):
+        pace.wait(T0 + second * SECOND_US, AAPL)
+    assert time.now_s == 100
+    pace.wait(T0 + 600 * SECOND_US, AAPL)
+    assert time.now_s == pytest.approx(130, abs=2 * MAX_NAP_S)
+    pace.wait(T0 + 620 * SECOND_US, AAPL)
+    assert time.now_s == pytest.approx(140, abs=2 * MAX_NAP_S)

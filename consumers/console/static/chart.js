@@ -2,85 +2,12 @@
 
 import { CandlestickSeries, createChart, HistogramSeries, LineSeries } from "./vendor/lightweight-charts.standalone.production.mjs";
 import { colour } from "./dom.js";
+import { Fan, onBar, PastFans } from "./fan.js";
 
 /** @typedef {import("./stream.js").Bar} Bar */
 /** @typedef {import("./stream.js").Forecast} Forecast */
 
-const MINUTE_US = 60_000_000;
 const SENTIMENT_HEIGHT = 64;
-const INTERVALS = [["0.025", "0.975", 0.16], ["0.1", "0.9", 0.2], ["0.25", "0.75", 0.28]];
-
-/** A price known at the end of a minute is drawn on that minute's bar, which is stamped at its start. @param {number} end_ts_us */
-const onBar = (end_ts_us) => (end_ts_us - MINUTE_US) / 1e6;
-
-/** The fan as a series primitive: bands of one hue, the mean, and the random walk. */
-export class Fan {
-  constructor() {
-    /** @type {Forecast[]} */
-    this.forecasts = [];
-    this.colours = { fan: "", walk: "" };
-  }
-
-  /** @param {any} attached */
-  attached({ chart, series, requestUpdate }) {
-    Object.assign(this, { chart, series, requestUpdate });
-  }
-
-  /** @param {Forecast[]} forecasts of one model and one time, nearest horizon first */
-  show(forecasts) {
-    this.forecasts = forecasts;
-    this.requestUpdate?.();
-  }
-
-  updateAllViews() {}
-
-  paneViews() {
-    const renderer = { draw: (/** @type {any} */ target) => target.useMediaCoordinateSpace((/** @type {any} */ scope) => this.draw(scope.context)) };
-    return [{ zOrder: () => "normal", renderer: () => renderer }];
-  }
-
-  autoscaleInfo() {
-    if (!this.forecasts.length) return null;
-    const prices = this.forecasts.flatMap((forecast) => [forecast.last_price, ...Object.values(forecast.quantiles)]);
-    return { priceRange: { minValue: Math.min(...prices), maxValue: Math.max(...prices) } };
-  }
-
-  /** @param {(forecast: Forecast) => number | undefined} pick @returns {[number, number][]} from the last known price on */
-  line(pick) {
-    const first = this.forecasts[0];
-    const points = [[onBar(first.as_of_ts_us), first.last_price], ...this.forecasts.map((forecast) => [onBar(forecast.target_ts_us), pick(forecast)])];
-    return points.map(([time, price]) => [this.chart.timeScale().timeToCoordinate(time), price === undefined ? null : this.series.priceToCoordinate(price)]);
-  }
-
-  /** @param {CanvasRenderingContext2D} context */
-  draw(context) {
-    if (!this.forecasts.length) return;
-    for (const [low, high, opacity] of INTERVALS) {
-      const outline = [...this.line((forecast) => forecast.quantiles[low]), ...this.line((forecast) => forecast.quantiles[high]).reverse()];
-      context.fillStyle = this.colours.fan.replace("rgb(", "rgba(").replace(")", `, ${opacity})`);
-      if (trace(context, outline)) context.fill();
-    }
-    this.stroke(context, this.line((forecast) => forecast.last_price), this.colours.walk, 1, [4, 4]);
-    this.stroke(context, this.line((forecast) => forecast.mean), this.colours.fan, 2, []);
-  }
-
-  /** @param {CanvasRenderingContext2D} context @param {[number, number][]} points @param {string} style @param {number} width @param {number[]} dash */
-  stroke(context, points, style, width, dash) {
-    context.strokeStyle = style;
-    context.lineWidth = width;
-    context.setLineDash(dash);
-    if (trace(context, points)) context.stroke();
-    context.setLineDash([]);
-  }
-}
-
-/** @param {CanvasRenderingContext2D} context @param {[number | null, number | null][]} points @returns {boolean} whether all are on the chart */
-function trace(context, points) {
-  if (points.some(([x, y]) => x === null || y === null)) return false;
-  context.beginPath();
-  for (const [x, y] of points) context.lineTo(/** @type {number} */ (x), /** @type {number} */ (y));
-  return true;
-}
 
 /** The chart of one symbol. */
 export class PriceChart {
@@ -102,6 +29,8 @@ export class PriceChart {
     this.future = this.chart.addSeries(LineSeries, { lastValueVisible: false, priceLineVisible: false });
     [this.ma7, this.ma21] = [1, 1].map((lineWidth) => this.chart.addSeries(LineSeries, { lineWidth, lastValueVisible: false, priceLineVisible: false, crosshairMarkerVisible: false }));
     this.fan = new Fan();
+    this.past = new PastFans();
+    this.candles.attachPrimitive(this.past);
     this.candles.attachPrimitive(this.fan);
     // Sentiment has a pane of its own, under the same time axis: a stick for each minute with headlines.
     this.sentiment = this.chart.addSeries(HistogramSeries, { base: 0, lastValueVisible: false, priceLineVisible: false, priceFormat: { type: "price", precision: 1, minMove: 0.1 }, autoscaleInfoProvider: () => ({ priceRange: { minValue: -1, maxValue: 1 } }) }, 1);
@@ -133,6 +62,7 @@ export class PriceChart {
     this.ma21.applyOptions({ color: colour("--ma21") });
     this.chart.applyOptions({ layout: { panes: { separatorColor: line, enableResize: false } } });
     this.fan.colours = { fan: colour("--forecast"), walk: colour("--walk") };
+    this.past.colours = { fan: colour("--forecast"), held: colour("--text"), missed: colour("--warning") };
   }
 
   /** @param {string} shown what is on the chart: another one moves it to the newest bars @param {Bar[]} bars oldest first @param {Forecast[]} forecasts of one model and one time, nearest horizon first */

@@ -70,3 +70,14 @@ export function age(duration_us) {
   const s = Math.max(0, Math.round(duration_us / 1e6));
   return s < 2 ? "now" : s < 120 ? `${s} s ago` : s < 7200 ? `${Math.round(s / 60)} min ago` : s < 172_800 ? `${Math.round(s / 3600)} h ago` : `${Math.round(s / 86_400).toLocaleString("en-US")} d ago`;
 }
+
+/** @param {number} s @returns {string} */
+export function duration(s) {
+  const whole = Math.max(0, Math.round(s));
+  return whole < 120 ? `${whole} s` : whole < 7200 ? `${Math.round(whole / 60)} min` : `${(whole / 3600).toFixed(1)} h`;
+}
+
+/** @param {number} bytes @returns {string} */
+export function bytes(bytes) {
+  return bytes < 1e6 ? `${Math.max(1, Math.round(bytes / 1e3))} kB` : bytes < 1e9 ? `${(bytes / 1e6).toFixed(1)} MB` : `${(bytes / 1e9).toFixed(1)} GB`;
+}

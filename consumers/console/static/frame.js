@@ -2,6 +2,7 @@
 
 import { byId, say } from "./dom.js";
 import * as format from "./format.js";
+import { courseInWords, courseOf } from "./replay.js";
 
 /** @typedef {import("./stream.js").State} State */
 
@@ -10,6 +11,8 @@ const LATE_MS = 5_000; // the server says something every second
 /** @param {State} state */
 export function renderFrame(state) {
   say(byId("mode"), state.mode || "NO SOURCE", `badge ${state.mode.toLowerCase()}`);
+  document.body.dataset.mode = state.mode.toLowerCase();
+  say(byId("course"), courseInWords(courseOf(state)));
   say(byId("source"), state.source);
   byId("source").title = state.source;
   say(byId("clock"), format.dateTime(state.clock_ts_us));

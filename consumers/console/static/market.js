@@ -2,7 +2,9 @@
 
 import { PriceChart } from "./chart.js";
 import { byId, linked, make, say, svg } from "./dom.js";
+import { isHeld, matured } from "./fan.js";
 import * as format from "./format.js";
+import { Polling } from "./polling.js";
 
 /** @typedef {import("./stream.js").SymbolState} SymbolState */
 /** @typedef {import("./stream.js").State} State */
@@ -82,7 +84,36 @@ export class MarketView {
     this.sort = { by: "symbol", down: false };
     this.pinned = 0; // the minute whose headlines are marked
     for (const button of byId("symbols").querySelectorAll("[data-sort]")) button.addEventListener("click", () => this.sortBy(/** @type {HTMLElement} */ (button)));
+    this.withPast = false; // whether matured fans are shown
+    /** @type {Forecast[]} */
+    this.made = [];
+    this.asksRole = "baseline";
+    this.past = new Polling(() => `v1/forecasts?limit=1000&role=${this.asksRole}&symbol=${encodeURIComponent(this.symbol)}`, ({ items }) => {
+      this.made = items;
+      this.store.changed();
+    });
+    byId("past").addEventListener("click", () => this.togglePast());
+    addEventListener("keydown", (event) => event.key === "p" && isFree(event) && !byId("tab-market").hidden && this.togglePast());
     this.chart.listen((minute) => this.hover(minute), (minute) => this.pin(minute));
+  }
+
+  togglePast() {
+    this.withPast = !this.withPast;
+    byId("past").setAttribute("aria-pressed", String(this.withPast));
+    this.store.changed();
+  }
+
+  /** Show the fans that have matured against what came, where that is wanted. @param {SymbolState} symbol @param {Forecast | undefined} newest */
+  renderPast(symbol, newest) {
+    if (this.withPast && newest) {
+      this.asksRole = newest.role;
+      this.past.look();
+    }
+    const own = this.made.filter((forecast) => forecast.symbol === symbol.symbol && forecast.model_id === newest?.model_id);
+    const seen = this.withPast ? matured(own, symbol.bars, this.horizon) : [];
+    this.chart.past.showSeen(seen);
+    const held = seen.filter(({ forecasts, realised }) => isHeld(forecasts[forecasts.length - 1], realised)).length;
+    say(byId("past-words"), !this.withPast ? "" : seen.length ? `Past fans: ${held} of ${seen.length} closes inside 80 %` : "No past fan yet: the first forecasts have not matured");
   }
 
   /** @param {HTMLElement} button */
@@ -219,6 +250,7 @@ export class MarketView {
     say(byId("change"), symbol.change === null ? "" : `${format.signedPercent(symbol.change)} in 30 min`, format.direction(symbol.change));
     say(byId("ohlc"), last ? `${format.hourMinute(last.minute_ts_us)} UTC  O ${format.price(last.open)}  H ${format.price(last.high)}  L ${format.price(last.low)}  C ${format.price(last.close)}` : "");
     say(byId("chart-summary"), summary(symbol.symbol, bars.length, fan[fan.length - 1]));
+    this.renderPast(symbol, fan.at(-1));
     this.chart.show(`${symbol.symbol} ${symbol.historyComplete} ${fan.at(-1)?.horizon_min}`, bars, fan);
   }
 
@@ -258,6 +290,9 @@ export class MarketView {
     return make("li", { class: minuteOf(headline) === this.pinned ? "pinned" : "" }, mark, linked(headline.text, headline.url), about);
   }
 }
+
+/** @param {KeyboardEvent} event @returns {boolean} whether a letter is meant for the page, not for a field */
+const isFree = (event) => !(event.target instanceof HTMLInputElement || event.target instanceof HTMLSelectElement || event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]"));
 
 /** @param {import("./stream.js").Headline} headline @returns {number} the start of its minute */
 const minuteOf = (headline) => headline.event_ts_us - (headline.event_ts_us % 60_000_000);

@@ -1,28 +1,74 @@
-// The Models view: who serves and why, what is stored, promotions, announcements and drift.
+// The Models view: who serves and why, what is stored, promotions, announcements and drift; and the buttons that change it.
 
+import { button, confirmed } from "./actions.js";
 import { byId, make, say } from "./dom.js";
 import * as format from "./format.js";
 import { Polling } from "./polling.js";
+import { drawTimeline } from "./timeline.js";
 
 /** The tab. */
 export class ModelsView {
-  constructor() {
-    this.models = new Polling(() => "v1/models", showModels);
-    this.drifts = new Polling(() => "v1/events?kind=drift&limit=20", showDrifts);
+  /** @param {import("./actions.js").Orders} orders */
+  constructor(orders) {
+    this.orders = orders;
+    this.answer = byId("models-answer");
+    this.champion = "";
+    /** @type {any[]} */
+    this.families = [];
+    /** @type {any[]} */
+    this.drifted = [];
+    this.models = new Polling(() => "v1/models", (known) => this.show(known));
+    this.drifts = new Polling(() => "v1/events?kind=drift&limit=20", (page) => this.showDrifts(page));
+    byId("retrain").addEventListener("click", () => this.retrain());
+    byId("rollback").addEventListener("click", () => this.rollBack());
   }
 
-  render() {
+  /** @param {import("./stream.js").State} state */
+  render(state) {
     this.models.look();
     this.drifts.look();
+    const role = (state.health?.roles ?? []).find((/** @type {any} */ one) => one.role === "retrain");
+    byId("retrain").title = role && !role.silent ? role.detail : "the role retrain does not run here";
+  }
+
+  /** @param {{families: any[], announced: any[]}} known */
+  show(known) {
+    this.families = known.families;
+    this.champion = known.families[0].champion ?? "";
+    showModels(known, (id) => this.promote(id));
+    drawTimeline(this.families, this.drifted);
+  }
+
+  /** @param {{items: any[]}} page */
+  showDrifts({ items }) {
+    this.drifted = items;
+    list("drift", items.map((event) => item(format.dateTime(event.counts.event_ts_us ?? event.wall_ts_us), event.detail)));
+    drawTimeline(this.families, items);
+  }
+
+  async retrain() {
+    if (await confirmed("Train a forecaster now, on what the lake holds? It takes minutes of a core, at low priority; it serves only if it is better by its test.", "Train")) this.orders.give("retrain", {}, this.answer);
+  }
+
+  async rollBack() {
+    const past = this.families[0]?.promotions ?? [];
+    const before = [...past].reverse().find((/** @type {any} */ one) => one.model_id !== past.at(-1).model_id);
+    if (!before) return say(this.answer, "There is no champion before this one to go back to.");
+    if (await confirmed(`Roll back from ${this.champion} to ${before.model_id}? It serves from the next minutes on.`, "Roll back")) this.orders.give("rollback", { name: "forecaster" }, this.answer);
+  }
+
+  /** @param {string} model_id */
+  async promote(model_id) {
+    if (await confirmed(`Make ${model_id} the champion? It serves from the next minutes on, whatever its test said.`, "Promote")) this.orders.give("promote", { model_id }, this.answer);
   }
 }
 
 const OF = { forecaster: "prices", sentiment: "headlines" };
 
-/** @param {{families: any[], announced: any[]}} known */
-function showModels({ families, announced }) {
+/** @param {{families: any[], announced: any[]}} known @param {(model_id: string) => void} promote */
+function showModels({ families, announced }, promote) {
   const [forecaster, texts] = families;
-  const stored = families.flatMap((family) => family.stored.map((/** @type {any} */ card) => storedRow(card, family)));
+  const stored = families.flatMap((family) => family.stored.map((/** @type {any} */ card) => storedRow(card, family, promote)));
   say(byId("models-words"), served(forecaster));
   say(byId("models-why"), [because(forecaster, announced), texts.champion ? `Headlines are scored by ${texts.champion}.` : ""].filter(Boolean).join(" "));
   byId("models-empty").hidden = Boolean(forecaster.champion || forecaster.stored.length);
@@ -49,17 +95,13 @@ function from(word) {
   return word.effective_from_ts_us ? `; from ${format.dateTime(word.effective_from_ts_us)} on` : "";
 }
 
-/** @param {any} card @param {any} family */
-function storedRow(card, { name, champion }) {
+/** @param {any} card @param {any} family @param {(model_id: string) => void} promote */
+function storedRow(card, { name, champion }, promote) {
   const skill = card.metrics.skill_pinball;
+  const act = make("td", { class: "number" }, ...(card.model_id === champion ? [] : [button("Promote", () => promote(card.model_id), `make ${card.model_id} the champion`)]));
   return make("tr", {},
     make("td", { class: "clip model", text: card.model_id, title: card.model_id }), make("td", { text: /** @type {any} */ (OF)[name] }), make("td", { text: card.model_id === champion ? "champion" : "" }), make("td", { text: format.dateTime(card.data_cutoff_ts_us) }),
-    make("td", { class: "number", text: skill === undefined ? "–" : format.signedPercent(skill, 2) }), make("td", { class: "number", text: card.metrics.windows === undefined ? "–" : format.count(card.metrics.windows) }));
-}
-
-/** @param {{items: any[]}} page */
-function showDrifts({ items }) {
-  list("drift", items.map((event) => item(format.dateTime(event.counts.event_ts_us ?? event.wall_ts_us), event.detail)));
+    make("td", { class: "number", text: skill === undefined ? "–" : format.signedPercent(skill, 2) }), make("td", { class: "number", text: card.metrics.windows === undefined ? "–" : format.count(card.metrics.windows) }), act);
 }
 
 /** @param {string} id @param {Node[]} items */

@@ -1,7 +1,7 @@
 // A year of closes, and what the month to come may bring.
 
 import { createChart, LineSeries } from "./vendor/lightweight-charts.standalone.production.mjs";
-import { Fan } from "./chart.js";
+import { Fan } from "./fan.js";
 import { colour } from "./dom.js";
 
 const DAY_S = 86_400;

@@ -1,7 +1,9 @@
 // The Pipeline view: the flow as a picture with live rates, processes, topics, lag, dead letters with their bytes, alerts.
 
+import { button, confirmed } from "./actions.js";
 import { byId, make, say, svg } from "./dom.js";
 import * as format from "./format.js";
+import { LogTail } from "./logs.js";
 import { Polling } from "./polling.js";
 
 /** @typedef {import("./stream.js").State} State */
@@ -30,9 +32,16 @@ const EDGES = [
   ["produce", "archive", "", "M85 168 V318 H280", 95, 310, "start"],
 ];
 
+const HIDDEN = /_ts_us$|^(speed_milli|paused|replay_page)$/; // counts of a status that Replay shows, as what they are
+const NEVER = ["too_late", "from_the_future"]; // nothing makes them timely
+
 /** The tab. */
 export class PipelineView {
-  constructor() {
+  /** @param {import("./actions.js").Orders} orders */
+  constructor(orders) {
+    this.orders = orders;
+    this.logs = new LogTail();
+    this.opensLog = (/** @type {string} */ role) => this.logs.open(role);
     this.shownLetters = "";
     this.audit = new Polling(() => "v1/audit", showBalance);
   }
@@ -44,8 +53,9 @@ export class PipelineView {
     if (!health) return;
     const rates = new Map((flow?.topics ?? []).map((/** @type {any} */ row) => [row.topic, row]));
     const lags = flow?.lags ?? [];
-    renderFlow(health, rates, lags);
-    renderRoles(health.roles, now_us);
+    renderFlow(health, rates, lags, this.opensLog);
+    renderRoles(health.roles, now_us, this.opensLog);
+    this.logs.look();
     fill("topics", [...rates.values()].map(topicRow));
     fill("lags", lags.map(lagRow));
     byId("lags-empty").hidden = lags.length > 0;
@@ -62,7 +72,13 @@ export class PipelineView {
     byId("letters-empty").hidden = health.letters.length > 0;
     if (shape === this.shownLetters) return;
     this.shownLetters = shape;
-    byId("letters").replaceChildren(...[...health.letters].reverse().map(letterItem));
+    byId("letters").replaceChildren(...[...health.letters].reverse().map((letter) => letterItem(letter, () => this.redrive(letter))));
+  }
+
+  /** @param {any} letter */
+  async redrive({ topic, partition, offset, stage }) {
+    const name = `${topic}/${partition}/${offset}/${stage}`;
+    if (await confirmed(`Send ${name} into ${topic} again? Its bytes go as they were, once; where nothing was fixed it dies again.`, "Send again")) this.orders.give("redrive", { name }, byId("letters-answer"));
   }
 }
 
@@ -71,11 +87,11 @@ function fill(table, rows) {
   byId(table).querySelector("tbody")?.replaceChildren(...rows);
 }
 
-/** @param {any} health @param {Map<string, any>} rates @param {any[]} lags */
-function renderFlow(health, rates, lags) {
+/** @param {any} health @param {Map<string, any>} rates @param {any[]} lags @param {(role: string) => void} openLog */
+function renderFlow(health, rates, lags, openLog) {
   const roles = new Map(health.roles.map((/** @type {any} */ role) => [role.role, role]));
   const edges = EDGES.flatMap((edge) => drawEdge(edge, rates));
-  const boxes = Object.entries(PLACES).map(([name, place]) => drawBox(name, place, roles.get(name), about(name, health, lags)));
+  const boxes = Object.entries(PLACES).map(([name, place]) => drawBox(name, place, roles.get(name), about(name, health, lags), openLog));
   const letters = drawLetters(health.dead_letters);
   const head = svg("marker", { id: "head", viewBox: "0 0 8 8", refX: 7, refY: 4, markerWidth: 7, markerHeight: 7, orient: "auto" }, svg("path", { d: "M0 0.5 L7 4 L0 7.5", class: "edge-head" }));
   const told = EDGES.filter(([, , topic]) => topic).map(([from, to, topic]) => `${topic} from ${from} to ${to}: ${rateOf(rates.get(topic))}`);
@@ -99,8 +115,8 @@ function rateOf(topic) {
   return topic?.per_s === null || topic?.per_s === undefined ? "–" : `${format.rate(topic.per_s)} /s`;
 }
 
-/** @param {string} name @param {[number, number]} place @param {any} role @param {string} words @returns {SVGElement} */
-function drawBox(name, [x, y], role, words) {
+/** @param {string} name @param {[number, number]} place @param {any} role @param {string} words @param {(role: string) => void} openLog @returns {SVGElement} */
+function drawBox(name, [x, y], role, words, openLog) {
   const state = stateOf(role);
   const frame = svg("rect", { x, y, width: BOX.width, height: BOX.height, rx: 4, class: "box" });
   const dot = svg("circle", { cx: x + 15, cy: y + 20, r: 4, class: `dot ${state}` });
@@ -110,7 +126,9 @@ function drawBox(name, [x, y], role, words) {
   right.textContent = role ? state : "";
   const below = svg("text", { x: x + 11, y: y + 44, class: "box-about" });
   below.textContent = role ? words : "not heard of";
-  return svg("g", {}, frame, dot, title, right, below);
+  const box = svg("g", { class: "opens" }, frame, dot, title, right, below);
+  box.addEventListener("click", () => openLog(name));
+  return box;
 }
 
 /** @param {number} count @returns {SVGElement} */
@@ -135,20 +153,22 @@ function about(name, health, lags) {
   return "";
 }
 
-/** @param {any[]} roles @param {number} now_us */
-function renderRoles(roles, now_us) {
+/** @param {any[]} roles @param {number} now_us @param {(role: string) => void} openLog */
+function renderRoles(roles, now_us, openLog) {
   byId("roles-empty").hidden = roles.length > 0;
   byId("roles").hidden = roles.length === 0;
-  fill("roles", roles.map((role) => roleRow(role, now_us)));
+  const focused = document.activeElement?.closest("#roles") ? document.activeElement.textContent : null;
+  fill("roles", roles.map((role) => roleRow(role, now_us, openLog)));
+  if (focused) [...byId("roles").querySelectorAll("button")].find((one) => one.textContent === focused)?.focus();
 }
 
-/** @param {any} role @param {number} now_us */
-function roleRow(role, now_us) {
+/** @param {any} role @param {number} now_us @param {(role: string) => void} openLog */
+function roleRow(role, now_us, openLog) {
   const state = stateOf(role);
-  const counts = Object.entries(role.counts).map(([name, count]) => make("span", { class: "count", text: `${name.replaceAll("_", " ")} ` }, make("b", { text: format.count(/** @type {number} */ (count)) })));
+  const counts = Object.entries(role.counts).filter(([name]) => !HIDDEN.test(name)).map(([name, count]) => make("span", { class: "count", text: `${name.replaceAll("_", " ")} ` }, make("b", { text: format.count(/** @type {number} */ (count)) })));
   const said = make("td", { class: "clip", title: role.detail }, make("span", { class: `state ${state}`, text: state }));
   const seen = make("td", { class: "number", text: format.age(now_us - role.wall_ts_us), title: format.dateTime(role.wall_ts_us) });
-  return make("tr", {}, make("td", { text: role.role }), said, seen, make("td", { class: "counts" }, ...counts));
+  return make("tr", {}, make("td", {}, button(role.role, () => openLog(role.role), `the end of the log of ${role.role}`)), said, seen, make("td", { class: "counts" }, ...counts));
 }
 
 /** @param {any} row */
@@ -163,17 +183,19 @@ function lagRow(row) {
   return make("tr", {}, ...cells, make("td", { class: "number", text: format.count(row.committed) }), make("td", { class: "number", text: format.count(row.lag) }));
 }
 
-/** @param {any} letter */
-function letterItem(letter) {
+/** @param {any} letter @param {() => void} redrive */
+function letterItem(letter, redrive) {
   const summary = make("summary", {}, make("b", { text: `${letter.topic}/${letter.partition}@${letter.offset}` }), make("span", { text: ` ${letter.stage}: ${letter.error_class}` }));
   const body = make("div", { class: "letter" }, make("p", { text: letter.message }), make("p", { class: "muted", text: letter.timestamp_us ? `written ${format.dateTime(letter.timestamp_us)}` : "" }));
+  if (!NEVER.includes(letter.error_class)) body.append(button("Send again", redrive, "its bytes into the topic that they came from"));
   const item = make("details", {}, summary, body);
-  item.addEventListener("toggle", () => /** @type {HTMLDetailsElement} */ (item).open && body.children.length < 3 && showBytes(body, letter.number));
+  item.addEventListener("toggle", () => /** @type {HTMLDetailsElement} */ (item).open && !body.dataset.asked && showBytes(body, letter.number));
   return make("li", {}, item);
 }
 
 /** @param {HTMLElement} body @param {number} number */
 async function showBytes(body, number) {
+  body.dataset.asked = "yes";
   const response = await fetch(`v1/dead_letters/${number}`).catch(() => null);
   if (!response?.ok) {
     body.append(make("p", { class: "muted", text: "Its bytes are not here any more: `tickcast tail dead_letters` has them." }));

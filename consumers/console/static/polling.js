@@ -4,10 +4,11 @@ const EVERY_MS = 5_000;
 
 /** Asks for one address while its tab is shown. */
 export class Polling {
-  /** @param {() => string} address @param {(content: any) => void} take called with each answer */
-  constructor(address, take) {
+  /** @param {() => string} address @param {(content: any) => void} take called with each answer @param {() => void} [missing] called where there is none */
+  constructor(address, take, missing = () => undefined) {
     this.address = address;
     this.take = take;
+    this.missing = missing;
     this.asked_ms = -Infinity;
     this.asked = "";
   }
@@ -25,6 +26,7 @@ export class Polling {
   /** @param {string} address */
   async ask(address) {
     const response = await fetch(address).catch(() => null);
+    if (response?.status === 404 && address === this.asked) this.missing();
     if (!response?.ok || address !== this.asked) return; // the frame says that the connection is lost
     this.take(await response.json());
   }

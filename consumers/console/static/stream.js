@@ -5,14 +5,14 @@
 /** @typedef {{horizon_min: number, model_id: string, role: string, rolling_skill: number | null, rolling_n: number, dm_p_value: number | null, verdict: string, covered: Record<string, [number, number]>}} Skill */
 /** @typedef {{symbol: string, price: number | null, price_ts_us: number, change: number | null, spark: number[], bars: Map<number, Bar>, forecasts: Map<string, Forecast>, skills: Map<string, Skill>, historyAsked: boolean, historyComplete: boolean}} SymbolState */
 /** @typedef {{id: string, event_ts_us: number, text: string, source: string, url: string, symbols: string[], scores: {symbol: string, score: number, p_positive: number, p_negative: number, p_neutral: number, model_id: string}[]}} Headline */
-/** @typedef {{connected: boolean, received_ms: number, now_us: number, caught_up: boolean, clock_ts_us: number, mode: string, source: string, symbols: Map<string, SymbolState>, headlines: Map<string, Headline>, health: any, flow: any}} State */
+/** @typedef {{connected: boolean, received_ms: number, now_us: number, caught_up: boolean, clock_ts_us: number, mode: string, source: string, symbols: Map<string, SymbolState>, headlines: Map<string, Headline>, health: any, flow: any, orders: Map<string, import("./actions.js").Order>}} State */
 
 const MAX_HEADLINES = 200;
 const MAX_BARS = 400;
 
 /** @returns {State} */
 function empty() {
-  return { connected: false, received_ms: 0, now_us: 0, caught_up: false, clock_ts_us: 0, mode: "", source: "", symbols: new Map(), headlines: new Map(), health: null, flow: null };
+  return { connected: false, received_ms: 0, now_us: 0, caught_up: false, clock_ts_us: 0, mode: "", source: "", symbols: new Map(), headlines: new Map(), health: null, flow: null, orders: new Map() };
 }
 
 /** @param {string} symbol @returns {SymbolState} */
@@ -46,7 +46,7 @@ export class Store {
   /** @param {any} page @param {boolean} isSnapshot */
   apply(page, isSnapshot) {
     if (isSnapshot) this.state = empty();
-    const { symbols = [], headlines = [], health, flow, ...rest } = page;
+    const { symbols = [], headlines = [], orders = [], health, flow, ...rest } = page;
     Object.assign(this.state, { clock_ts_us: 0, mode: "", source: "" }, rest, { connected: true, received_ms: performance.now() });
     for (const row of symbols) this.applySymbol(row);
     for (const headline of headlines) this.state.headlines.set(headline.id, headline);
@@ -54,6 +54,7 @@ export class Store {
       if (this.state.headlines.size <= MAX_HEADLINES) break;
       this.state.headlines.delete(id);
     }
+    for (const order of orders) this.state.orders.set(order.command_id, order);
     if (health) this.state.health = health;
     if (flow) this.state.flow = flow;
     this.changed();

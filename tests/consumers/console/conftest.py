@@ -8,7 +8,8 @@ from contextlib import AbstractContextManager, closing, contextmanager
 
 import pytest
 
-from consumers.console.server import ConsoleServer, listen
+from consumers.console.server import Backends, ConsoleServer, listen
+from consumers.console.tapes import NoTapes, Tapes
 from streams import bus
 from streams.messages import Message
 from streams.settings import Settings
@@ -21,10 +22,10 @@ Produce = Callable[..., None]
 
 
 @contextmanager
-def serving(config: Settings, name: str = HOST) -> Iterator[str]:
+def serving(config: Settings, name: str = HOST, tapes: Tapes | None = None) -> Iterator[str]:
     """Serve the page on a free port of loopback, as if under `name`; yield its address."""
     with listen(HOST, 0) as listener, closing(bus.producer(config)) as client:
-        server = ConsoleServer(config, name, bus.StatusReporter(config, "console", client))
+        server = ConsoleServer(config, name, bus.StatusReporter(config, "console", client), Backends(tapes=tapes or NoTapes()))
         thread = threading.Thread(target=server.serve_topics, args=(listener,))
         thread.start()
         try:

@@ -38,7 +38,7 @@ EMPTY = {
     "Skill": "A forecast is scored once its target minute is over",
     "Pipeline": "No dead letter: every message could be used",
     "Models": "the random walk with its EWMA volatility forecasts alone",
-    "Replay": "tickcast up --replay DIR",
+    "Replay": "No tape is in the folder of TICKCAST_TAPES",
     "Outlook": "There is no feed of daily prices here",
 }
 
@@ -258,7 +258,7 @@ def test_models_show_who_serves_and_why(console: Console, page: Page, config: Se
         photograph(page, "models")
 
 
-def store(config: Settings, model_id: str, skill: float) -> None:
+def store(config: Settings, model_id: str, skill: float, at_us: int = 0) -> None:
     """Put the card of a model into the store, and its promotion; its files are not looked at."""
     folder = config.home / "models" / "forecaster" / model_id
     folder.mkdir(parents=True)
@@ -275,7 +275,7 @@ def store(config: Settings, model_id: str, skill: float) -> None:
         model_id=model_id,
     )
     (folder / registry.CARD).write_bytes(json.encode(card))
-    past = [*registry.promotions(config, "forecaster"), Promotion(model_id=model_id, reason="better than the walk")]
+    past = [*registry.promotions(config, "forecaster"), Promotion(model_id=model_id, reason="better than the walk", at_us=at_us)]
     (folder.parent / registry.PROMOTIONS).write_bytes(json.encode(past))
 
 
@@ -323,6 +323,30 @@ def test_keys_move_through_the_symbols_and_the_horizon_is_chosen(console: Consol
         expect(page.locator("#expected-title")).to_have_text("In 15 min")
         page.get_by_role("button", name="Theme").click()
         assert page.evaluate("document.documentElement.dataset.theme") == "light"
+
+
+def test_past_fans_stand_beside_what_came(console: Console, produce: Produce, page: Page) -> None:
+    produce(*(bar(minute) for minute in range(60)))
+    produce(*(forecast(minute, horizon) for minute in range(60) for horizon in (1, 5, 15)))
+    with console() as address:
+        page.goto(address)
+        expect(page.locator("#price")).to_have_text(f"{bar(59).close:.2f}")
+        expect(page.locator("#past-words")).to_have_text("")
+        page.keyboard.press("p")
+        # of 60 minutes, one fan each five: those made at 1, 6, ... 51 minutes have their close among the bars
+        held = sum(is_held(minute) for minute in range(4, 55, 5))
+        expect(page.locator("#past-words")).to_have_text(f"Past fans: {held} of 11 closes inside 80 %")
+        expect(page.locator("#past")).to_have_attribute("aria-pressed", "true")
+        photograph(page, "past-fans")
+        page.locator(".market .horizons").get_by_role("button", name="15 min").click()
+        expect(page.locator("#past-words")).to_contain_text("of 3 closes")
+        page.locator("#past").click()
+        expect(page.locator("#past-words")).to_have_text("")
+
+
+def is_held(minute: int) -> bool:
+    made = forecast(minute, 5)
+    return made.quantiles["0.1"] <= bar(minute + 5).close <= made.quantiles["0.9"]
 
 
 def test_symbols_are_sorted_by_what_is_clicked(console: Console, produce: Produce, page: Page) -> None:

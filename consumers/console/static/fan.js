@@ -1,0 +1,155 @@
+// The forecast fan, drawn on the chart: the newest one, and past ones against what came.
+
+/** @typedef {import("./stream.js").Forecast} Forecast */
+/** @typedef {import("./stream.js").Bar} Bar */
+
+const MINUTE_US = 60_000_000;
+const INTERVALS = [["0.025", "0.975", 0.16], ["0.1", "0.9", 0.2], ["0.25", "0.75", 0.28]];
+
+/** A price known at the end of a minute is drawn on that minute's bar, which is stamped at its start. @param {number} end_ts_us */
+export const onBar = (end_ts_us) => (end_ts_us - MINUTE_US) / 1e6;
+
+/** The fan as a series primitive: bands of one hue, the mean, and the random walk. */
+export class Fan {
+  constructor() {
+    /** @type {Forecast[]} */
+    this.forecasts = [];
+    this.colours = { fan: "", walk: "" };
+  }
+
+  /** @param {any} attached */
+  attached({ chart, series, requestUpdate }) {
+    Object.assign(this, { chart, series, requestUpdate });
+  }
+
+  /** @param {Forecast[]} forecasts of one model and one time, nearest horizon first */
+  show(forecasts) {
+    this.forecasts = forecasts;
+    this.requestUpdate?.();
+  }
+
+  updateAllViews() {}
+
+  paneViews() {
+    const renderer = { draw: (/** @type {any} */ target) => target.useMediaCoordinateSpace((/** @type {any} */ scope) => this.draw(scope.context)) };
+    return [{ zOrder: () => "normal", renderer: () => renderer }];
+  }
+
+  autoscaleInfo() {
+    if (!this.forecasts.length) return null;
+    const prices = this.forecasts.flatMap((forecast) => [forecast.last_price, ...Object.values(forecast.quantiles)]);
+    return { priceRange: { minValue: Math.min(...prices), maxValue: Math.max(...prices) } };
+  }
+
+  /** @param {(forecast: Forecast) => number | undefined} pick @param {Forecast[]} [forecasts] @returns {[number, number][]} from the last known price on */
+  line(pick, forecasts = this.forecasts) {
+    const first = forecasts[0];
+    const points = [[onBar(first.as_of_ts_us), first.last_price], ...forecasts.map((forecast) => [onBar(forecast.target_ts_us), pick(forecast)])];
+    return points.map(([time, price]) => [this.chart.timeScale().timeToCoordinate(time), price === undefined ? null : this.series.priceToCoordinate(price)]);
+  }
+
+  /** @param {CanvasRenderingContext2D} context */
+  draw(context) {
+    if (!this.forecasts.length) return;
+    this.drawBands(context, this.forecasts);
+    this.stroke(context, this.line((forecast) => forecast.last_price), this.colours.walk, 1, [4, 4]);
+    this.stroke(context, this.line((forecast) => forecast.mean), this.colours.fan, 2, []);
+  }
+
+  /** @param {CanvasRenderingContext2D} context @param {Forecast[]} forecasts */
+  drawBands(context, forecasts) {
+    for (const [low, high, opacity] of INTERVALS) {
+      const outline = [...this.line((forecast) => forecast.quantiles[low], forecasts), ...this.line((forecast) => forecast.quantiles[high], forecasts).reverse()];
+      context.fillStyle = this.colours.fan.replace("rgb(", "rgba(").replace(")", `, ${opacity})`);
+      if (trace(context, outline)) context.fill();
+    }
+  }
+
+  /** @param {CanvasRenderingContext2D} context @param {[number, number][]} points @param {string} style @param {number} width @param {number[]} dash */
+  stroke(context, points, style, width, dash) {
+    context.strokeStyle = style;
+    context.lineWidth = width;
+    context.setLineDash(dash);
+    if (trace(context, points)) context.stroke();
+    context.setLineDash([]);
+  }
+}
+
+/** @param {CanvasRenderingContext2D} context @param {[number | null, number | null][]} points @returns {boolean} whether all are on the chart */
+function trace(context, points) {
+  if (points.some(([x, y]) => x === null || y === null)) return false;
+  context.beginPath();
+  for (const [x, y] of points) context.lineTo(/** @type {number} */ (x), /** @type {number} */ (y));
+  return true;
+}
+
+/** @typedef {{forecasts: Forecast[], realised: number}} Seen what was forecast at one time, nearest horizon first, and the close that came at the last target */
+
+/** Matured fans, lightly, each with the close that came: a dot inside its 80 % interval, a ring where it was missed. */
+export class PastFans extends Fan {
+  constructor() {
+    super();
+    /** @type {Seen[]} */
+    this.seen = [];
+    this.colours = { fan: "", walk: "", held: "", missed: "" };
+  }
+
+  /** @param {Seen[]} seen */
+  showSeen(seen) {
+    if (!seen.length && !this.seen.length) return;
+    this.seen = seen;
+    this.requestUpdate?.();
+  }
+
+  autoscaleInfo() {
+    return null; // the newest fan and the candles decide what is in view
+  }
+
+  paneViews() {
+    return super.paneViews().map((view) => ({ ...view, zOrder: () => "bottom" }));
+  }
+
+  /** @param {CanvasRenderingContext2D} context */
+  draw(context) {
+    context.globalAlpha = 0.55;
+    for (const { forecasts } of this.seen) this.drawBands(context, forecasts);
+    context.globalAlpha = 1;
+    for (const one of this.seen) this.mark(context, one);
+  }
+
+  /** @param {CanvasRenderingContext2D} context @param {Seen} seen */
+  mark(context, { forecasts, realised }) {
+    const last = forecasts[forecasts.length - 1];
+    const [x, y] = [this.chart.timeScale().timeToCoordinate(onBar(last.target_ts_us)), this.series.priceToCoordinate(realised)];
+    if (x === null || y === null) return;
+    const held = isHeld(last, realised);
+    context.beginPath();
+    context.arc(x, y, 3, 0, 2 * Math.PI);
+    context.fillStyle = this.colours.held;
+    context.strokeStyle = this.colours.missed;
+    context.lineWidth = 2;
+    if (held) context.fill();
+    else context.stroke();
+  }
+}
+
+/** @param {Forecast} forecast @param {number} realised @returns {boolean} whether its 80 % interval held the close */
+export function isHeld({ quantiles }, realised) {
+  return quantiles["0.1"] <= realised && realised <= quantiles["0.9"];
+}
+
+/** Choose fans that do not overlap, one each horizon, and find what came. @param {Forecast[]} forecasts final ones of one model and symbol @param {Map<number, Bar>} bars @param {number} horizon_min @returns {Seen[]} */
+export function matured(forecasts, bars, horizon_min) {
+  /** @type {Map<number, Forecast[]>} */
+  const made = new Map();
+  for (const forecast of forecasts) {
+    const due = forecast.as_of_ts_us % (horizon_min * MINUTE_US) === 0 && forecast.horizon_min <= horizon_min;
+    if (due) made.set(forecast.as_of_ts_us, [...(made.get(forecast.as_of_ts_us) ?? []), forecast]);
+  }
+  return [...made.values()].flatMap((fan) => {
+    const ordered = fan.sort((a, b) => a.horizon_min - b.horizon_min);
+    const last = ordered[ordered.length - 1];
+    const came = bars.get(last.target_ts_us - MINUTE_US);
+    return came?.final && last.horizon_min === horizon_min ? [{ forecasts: ordered, realised: came.close }] : [];
+  });
+}

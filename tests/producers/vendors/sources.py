@@ -1,0 +1,41 @@
+"""Each vendor's server, and the settings that lead its unmodified client there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import msgspec
+
+from streams.settings import Settings
+from tests.producers.vendors.binance import Binance
+from tests.producers.vendors.servers import Server
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One vendor.
+
+    Attributes
+    ----------
+    ticks : str
+        What `--ticks` says.
+    symbols : tuple[str, ...]
+        What its server trades.
+    lead : callable
+        Returns settings that lead to a server.
+    """
+
+    server: Callable[[], Server]
+    ticks: str
+    symbols: tuple[str, ...]
+    lead: Callable[[str], dict[str, object]]
+
+    def settings(self, server: Server, settings: Settings) -> Settings:
+        """Return `settings` with the server's address and symbols."""
+        return msgspec.structs.replace(settings, symbols=",".join(self.symbols), **self.lead(server.address))
+
+
+KINDS = {
+    "ccxt": Kind(Binance, "ccxt", ("BTC/USDT", "ETH/USDT"), lambda address: {"ccxt_url": address}),
+}
