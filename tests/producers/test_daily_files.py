@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from deploy.local.broker import free_port
 from producers import daily_yahoo
 from producers.daily_files import DailyFiles
+from producers.daily_yahoo import DailyYahoo
 from streams.daily import Close, Story
 from streams.errors import FeedFault, UnknownSymbol
 
@@ -81,3 +84,12 @@ def test_yahoos_prices_lose_what_is_missing_and_none_is_an_unknown_stock() -> No
     ]
     with pytest.raises(UnknownSymbol, match="no prices of X"):
         daily_yahoo.closes_of([], "X")
+
+
+def test_a_line_to_yahoo_that_is_down_is_a_fault_that_may_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    yahoo = importlib.import_module("yfinance")
+    monkeypatch.setitem(yahoo.config.network.data, "proxy", f"http://127.0.0.1:{free_port()}")  # nobody listens there
+    for ask in (DailyYahoo().closes, DailyYahoo().stories):
+        with pytest.raises(FeedFault, match="Yahoo Finance does not answer") as fault:
+            ask("AAPL")
+        assert fault.value.retriable

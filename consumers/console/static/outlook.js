@@ -5,6 +5,7 @@ import * as format from "./format.js";
 import { OutlookChart } from "./outlook_chart.js";
 
 const WORDS = { buy: "Buy", hold: "Hold", sell: "Sell" };
+const TRIES = 6; // of a computation that takes long: a first one on a busy machine
 const EXPLAINED = "Four months of returns and headlines go into a small network; out comes the return of the month to come. Nothing is computed until you ask.";
 
 /** The tab. */
@@ -73,7 +74,7 @@ export class OutlookView {
     if (!symbol || this.busy) return;
     this.work(true);
     this.tell(`Fetching prices and headlines of ${symbol}, reading the headlines, computing. The first answer takes some seconds.`);
-    const response = await fetch(`v1/outlook/${encodeURIComponent(symbol)}`, { method: "POST" }).catch(() => null);
+    const response = await patiently(`v1/outlook/${encodeURIComponent(symbol)}`);
     const content = await response?.json().catch(() => null);
     this.work(false);
     if (response?.ok) this.show(content);
@@ -109,6 +110,14 @@ export class OutlookView {
     if (!this.chart) return;
     this.chart.repaint();
     this.chart.show(this.shown);
+  }
+}
+
+/** Ask, and join the same computation again where it outlasts one request. @param {string} address @returns {Promise<Response | null>} */
+async function patiently(address) {
+  for (let asked = 1; ; asked += 1) {
+    const response = await fetch(address, { method: "POST" }).catch(() => null);
+    if (response?.status !== 504 || asked === TRIES) return response;
   }
 }
 

@@ -13,10 +13,19 @@ import msgspec
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
+from consumers.console.outlooks import Outlooks
 from deploy.local.broker import free_port
+from models.outlook.estimator import Estimator
+from models.outlook.outlook import Outlooker
+from models.sentiment.known_texts import KnownTexts
+from models.sentiment.reading import Reader
 from streams import settings
+from streams.settings import Settings
 from streams.testing import eventually
-from tests.consumers.console.test_page import CHROMIUM, QUIET, photograph
+from tests.consumers.console.conftest import Produce, serving
+from tests.consumers.console.test_outlook import TODAY, ListFeed
+from tests.consumers.console.test_page import CHROMIUM, QUIET, market, photograph
+from tests.models.outlook.samples import WordModel, model_file
 
 pytestmark = [
     pytest.mark.slow,
@@ -81,6 +90,27 @@ def test_a_stock_is_chosen_and_its_outlook_shown_with_what_it_is_worth(address: 
     expect(page.locator("#outlook-chart canvas").first).to_be_visible()
     assert "fan" in painted(page)
     photograph(page, "outlook")
+
+
+def test_the_tab_offers_the_stock_that_is_shown_and_keeps_its_outlook(
+    config: Settings, produce: Produce, page: Page, tmp_path: Path
+) -> None:
+    produce(*market("MSFT", 5))
+    file = model_file(tmp_path)
+    made = Outlooks(
+        ListFeed(), lambda: Outlooker(Reader(WordModel(), KnownTexts()), Estimator(file)), ("AAPL",), today=lambda: TODAY
+    )
+    with serving(config, outlooks=made) as address:
+        page.goto(address)
+        expect(page.locator("#chart-title")).to_have_text("MSFT")
+        page.keyboard.press("6")
+        expect(page.locator("#outlook-symbol")).to_have_value("MSFT")
+        page.get_by_role("button", name="Compute outlook").click()
+        expect(page.locator("#outlook-words")).to_have_text("MSFT, until 2026-04-30", timeout=60_000)
+        page.get_by_role("link", name="Market", exact=True).click()
+        page.get_by_role("link", name="Outlook", exact=True).click()
+        expect(page.locator("#outlook-warning")).to_contain_text("No demonstrated edge")
+        photograph(page, "outlook-tab")
 
 
 def painted(page: Page) -> set[str]:
