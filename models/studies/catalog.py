@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from models.studies import minute, sse
+from models.studies import daily, minute, sse
 from models.studies.base import Study
 from streams.errors import SettingsError
 
-STUDIES: tuple[Study, ...] = (sse.STUDY, minute.STUDY)
+STUDIES: tuple[Study, ...] = (daily.STUDY, sse.STUDY, minute.STUDY)
 CATALOG: dict[str, Study] = {study.name: study for study in STUDIES}
 
 
