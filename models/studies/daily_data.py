@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 import polars as pl
 
+from models.quiet import stderr_muted
 from models.studies import daily_files
 from models.studies.daily_files import Days
 from models.studies.resume import key_of
@@ -88,7 +89,8 @@ def make(what: Source) -> None:
     try:
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir(parents=True)
-        session = spark.session(what.settings, SLOTS, [], OPTIONS)
+        with stderr_muted():  # Java says how its log level can be set
+            session = spark.session(what.settings, SLOTS, [], OPTIONS)
         daily_etl.run(session, str(Path(what.folder).resolve()), str(scratch.resolve()), what.symbols, what.days)
         session.stop()
         scratch.rename(what.out)

@@ -22,8 +22,8 @@ from functools import reduce
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import polars as pl
-import pyarrow as pa
 from pyarrow import fs
 from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
@@ -52,7 +52,7 @@ def run(session: SparkSession, source: str, out: str, symbols: Sequence[str], da
     rows = with_features(judged.where("removed is null").drop("removed"))
     rows.repartition("symbol").write.partitionBy("symbol").parquet(f"{out}/rows")
     _place(out).create_dir(f"{_path(out)}/windows")
-    session.read.parquet(f"{out}/rows").groupBy("symbol").applyInArrow(_cutter(out), MADE).collect()
+    session.read.parquet(f"{out}/rows").groupBy("symbol").applyInPandas(_cutter(out), MADE).collect()
     counts = [{"symbol": row["symbol"], "reason": row["removed"], "rows": row["count"]} for row in removed]
     with _place(out).open_output_stream(f"{_path(out)}/removed.json") as file:
         file.write(json.dumps(counts).encode())
@@ -104,16 +104,16 @@ def with_features(rows: DataFrame) -> DataFrame:
     return made.where(F.col("at") >= LONGEST_MEAN).select("date", "symbol", *FEATURES)
 
 
-def _cutter(out: str) -> Callable[[pa.Table], pa.Table]:
-    """Return what a Spark worker does with all rows of one symbol."""
+def _cutter(out: str) -> Callable[[Any], Any]:
+    """Return what a Spark worker does with all rows of one symbol; by pandas, as clusters still run Spark 3.5."""
 
-    def cut(table: pa.Table) -> pa.Table:
-        rows = pl.DataFrame(pl.from_arrow(table)).sort("date")
+    def cut(table: Any) -> Any:
+        rows = pl.from_pandas(table).sort("date")
         held = io.BytesIO()
         count = tfrecord.write_to(held, _examples(rows))
         with _place(out).open_output_stream(f"{_path(out)}/windows/symbol={rows['symbol'][0]}.tfrecord") as file:
             file.write(held.getvalue())
-        return pa.table({"symbol": [rows["symbol"][0]], "windows": [count]})
+        return pd.DataFrame({"symbol": [rows["symbol"][0]], "windows": [count]})
 
     return cut
 
