@@ -66,6 +66,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     console_token: Annotated[
         str, Meta(description="what the page and REST ask for beyond 127.0.0.1; empty: made at each start")
     ] = ""
+    console_timeout_s: Annotated[
+        float, Meta(gt=0, le=300, description="how long the head of a request to the page, or its body, may take")
+    ] = 10.0
     java_home: Annotated[str, Meta(description="a JDK or JRE 17+; JAVA_HOME sets it too")] = ""
 
     def topic(self, name: str) -> str:
