@@ -46,6 +46,7 @@ TICKS: frozenset[Part] = frozenset({"ticks"})
 HEADLINES: frozenset[Part] = frozenset({"headlines"})
 
 VENDORS: Mapping[str, Vendor] = {
+    "alpaca": Vendor(BOTH, "TICKCAST_ALPACA_KEY, TICKCAST_ALPACA_SECRET", "Alpaca's, and of its feed the exchanges'"),
     "ccxt": Vendor(TICKS, "ccxt:EXCHANGE, default binance; no key; --symbols BTC/USDT", "the exchange's"),
     "file": Vendor(BOTH, "file:PATH of a growing CSV or JSONL", "none"),
     "rss": Vendor(HEADLINES, "rss:URL of an RSS or Atom feed, several separated by spaces", "the publisher's"),

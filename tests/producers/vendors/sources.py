@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 import msgspec
 
-from streams.settings import Settings
+from streams.settings import Secret, Settings
+from tests.producers.vendors import alpaca_server
+from tests.producers.vendors.alpaca_server import Alpaca
 from tests.producers.vendors.binance import Binance
 from tests.producers.vendors.servers import Server
 
@@ -37,5 +39,15 @@ class Kind:
 
 
 KINDS = {
+    "alpaca": Kind(
+        Alpaca,
+        "alpaca",
+        ("AAPL", "MSFT"),
+        lambda address: {
+            "alpaca_url": address,
+            "alpaca_key": Secret(alpaca_server.KEY),
+            "alpaca_secret": Secret(alpaca_server.SECRET),
+        },
+    ),
     "ccxt": Kind(Binance, "ccxt", ("BTC/USDT", "ETH/USDT"), lambda address: {"ccxt_url": address}),
 }
