@@ -2,7 +2,7 @@
 
 Follows docs.alpaca.markets: "Real-time Stock Data" (trades `t`, corrections `c`, cancels `x`, error codes), "Real-time News",
 "Historical trades" (`u`: canceled, incorrect, corrected), "News articles". Times are nanoseconds UTC of the exchange. A trade's
-id is unique to its symbol and exchange, so `seq` is made of both; conditions are those of the consolidated tapes.
+id is unique to its symbol, exchange and day, so `seq` is made of them; conditions are those of the consolidated tapes.
 
 alpaca-py builds broken lines again by itself; here any trouble of which it tells its log ends the conversation instead, so that
 the gap is known. `TICKCAST_ALPACA_URL=host:port` leads to another server, by the client's documented `url_override`.
@@ -15,10 +15,8 @@ import re
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from typing import Any
 
-import msgpack
 from alpaca.common.exceptions import APIError
 from alpaca.data.enums import DataFeed
 from alpaca.data.historical import NewsClient, StockHistoricalDataClient
@@ -28,8 +26,8 @@ from requests import RequestException
 from websockets.legacy.client import WebSocketClientProtocol
 
 from producers.base import Story, Trade
-from producers.vendors.base import Ear, Eavesdropper, Feed, lost, notice, seq_of
-from streams.clock import SECOND_US, wall_ts_us
+from producers.vendors.alpaca_fields import hear, moment, story, told_again
+from producers.vendors.base import Ear, Eavesdropper, Feed, lost
 from streams.errors import LineLost, Refused, SourceError, Throttled
 from streams.settings import Settings
 
@@ -38,29 +36,6 @@ KEY = "alpaca refuses TICKCAST_ALPACA_KEY and TICKCAST_ALPACA_SECRET, or TICKCAS
 # "Streaming Market Data", errors: what a person must mend, and what only takes time
 REFUSING = {401: KEY, 402: KEY, 405: "alpaca's plan has fewer symbols; name fewer with --symbols", 409: KEY}
 LATER = {406: "alpaca allows one connection, and another is open"}
-CONDITIONS = {
-    "@": "regular",
-    "B": "average_price",
-    "W": "average_price",
-    "C": "cash",
-    "N": "next_day",
-    "R": "seller",
-    "Z": "out_of_sequence",
-    "U": "out_of_sequence",
-    "4": "derivatively_priced",
-    "P": "prior_reference_price",
-    "V": "contingent",
-    "7": "qualified_contingent",
-    "H": "price_variation",
-    "M": "official_close",
-    "Q": "official_open",
-    "I": "odd_lot",
-    "T": "form_t",
-    "F": "intermarket_sweep",
-    "O": "opening",
-    "6": "closing",
-    "X": "cross",
-}
 
 
 class _Alpaca(Feed):
@@ -129,7 +104,7 @@ class _Alpaca(Feed):
             asyncio.run_coroutine_threadsafe(self._closed(stream, protocol), protocol.loop)
 
     def _check(self) -> None:
-        """Ask for something once, where a stream would be silent about what is wrong."""
+        """Ask once, where a stream would not say what is wrong."""
 
 
 class AlpacaTrades(_Alpaca):
@@ -174,7 +149,7 @@ class AlpacaTrades(_Alpaca):
 
 
 class AlpacaNews(_Alpaca):
-    """Headlines with the symbols that Alpaca's source gives them."""
+    """Headlines with their symbols."""
 
     name = "alpaca-news"
     trades = False
@@ -200,76 +175,6 @@ class AlpacaNews(_Alpaca):
         asked = NewsRequest(start=moment(since_us), end=moment(until_us), symbols=",".join(self._symbols))
         with translated():
             return [story(one) for one in self._rest.get_news(asked)["news"]]
-
-
-def hear(ear: Ear, message: dict[str, Any]) -> None:
-    """Say what a message of the stream tells: a trade, a correction, a cancel."""
-    try:
-        symbol, at_us = message["S"], us(message["t"])
-        if message["T"] == "c":
-            earlier = number(message["oi"], message["x"])
-            seq = number(message["ci"], message["x"])
-            ear.hear(Trade(at_us, symbol, float(message["cp"]), float(message["cs"]), seq, excluded=f"corrects {earlier}"))
-        elif message["T"] == "x":
-            earlier = number(message["i"], message["x"])
-            ear.hear(notice("cancels", earlier, Trade(at_us, symbol, float(message["p"]), float(message["s"]), 0)))
-        else:
-            ear.hear(trade(symbol, message))
-    except (KeyError, TypeError, ValueError) as error:
-        ear.garbled(f"{message}: {error!r}")
-
-
-def trade(symbol: str, one: dict[str, Any], excluded: str = "") -> Trade:
-    """Return a trade as stream and REST tell it."""
-    words = " ".join(dict.fromkeys(CONDITIONS[code] for code in one.get("c") or () if code in CONDITIONS))
-    seq = number(one["i"], one.get("x", ""))
-    return Trade(us(one["t"]), symbol, float(one["p"]), float(one["s"]), seq, words, excluded)
-
-
-def told_again(symbol: str, one: dict[str, Any]) -> Iterator[Trade]:
-    """Yield a trade of the past, and what became of it; one that is void, and was not told before, no bar takes."""
-    seq = number(one["i"], one.get("x", ""))
-    update = one.get("u", "")
-    if update == "canceled":
-        void = trade(symbol, one, f"cancels {seq}")
-        yield void
-        yield notice("cancels", seq, Trade(wall_ts_us(), symbol, void.price, void.size, 0))
-    else:
-        yield trade(symbol, one, {"incorrect": f"corrects {seq}", "corrected": "corrects"}.get(update, ""))
-
-
-def number(id_: int, exchange: str) -> int:
-    """Return the `seq` of the trade `id_` of an exchange (one letter): the ids' order, and no two alike.
-
-    >>> number(96_921, "D"), number(96_921, "V")
-    (3101476, 3101494)
-    """
-    return seq_of(int(id_) << 5 | ord(exchange or "@") & 31)
-
-
-def story(one: dict[str, Any]) -> Story:
-    """Return a story as stream and REST tell it."""
-    return Story(
-        us(one["created_at"]), f"alpaca:{one['id']}", tuple(one.get("symbols") or ()), one["headline"], one.get("url") or ""
-    )
-
-
-def us(said: Any) -> int:
-    """Return a time of Alpaca's, text or of msgpack, as microseconds.
-
-    >>> us("2021-02-22T15:51:44.208123456Z")
-    1614009104208123
-    """
-    if isinstance(said, msgpack.Timestamp):
-        return int(said.to_unix_nano()) // 1_000
-    whole, _, rest = str(said).removesuffix("Z").partition(".")
-    seconds = round(datetime.fromisoformat(whole).replace(tzinfo=UTC).timestamp())
-    return seconds * SECOND_US + int(rest[:6].ljust(6, "0") or 0)
-
-
-def moment(ts_us: int) -> datetime:
-    """Return a time as alpaca-py takes it."""
-    return datetime.fromtimestamp(ts_us / SECOND_US, UTC)
 
 
 @contextmanager

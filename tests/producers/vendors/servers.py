@@ -200,12 +200,20 @@ class Server(ABC):
         runner = web.AppRunner(app, shutdown_timeout=0.1)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", self.port).start()
+        await self.also(runner)
         self._runner = runner
+
+    async def also(self, runner: web.AppRunner) -> None:  # noqa: B027 - most vendors have one port
+        """Serve on further ports."""
+
+    async def not_any_more(self) -> None:  # noqa: B027 - as above
+        """Close them."""
 
     def stop(self) -> None:
         """Take the server away."""
         self.cut()
         if self._runner is not None:
+            asyncio.run_coroutine_threadsafe(self.not_any_more(), self._loop).result(10)
             asyncio.run_coroutine_threadsafe(self._runner.cleanup(), self._loop).result(10)
             self._runner = None
         self._loop.call_soon_threadsafe(self._loop.stop)

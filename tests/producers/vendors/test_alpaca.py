@@ -10,7 +10,8 @@ import pytest
 
 from producers.base import Story, Trade
 from producers.intake import Intake
-from producers.vendors.alpaca import AlpacaNews, AlpacaTrades, feeds, hear, number, story, told_again
+from producers.vendors.alpaca import AlpacaNews, AlpacaTrades, feeds
+from producers.vendors.alpaca_fields import hear, number, story, told_again
 from streams import settings
 from streams.errors import SourceError
 from streams.settings import Settings
@@ -84,14 +85,19 @@ def test_the_documented_messages_are_mapped_field_by_field() -> None:
     for message in (TRADE, CORRECTION, CANCEL, {"T": "t", "S": "AAPL"}):
         hear(ears, message)
     plain, correction, cancel = ears.heard
-    assert plain == Trade(1_614_009_104_208_000, "AAPL", 126.55, 1.0, number(96_921, "D"), "regular odd_lot")
+    assert plain == Trade(
+        1_614_009_104_208_000, "AAPL", 126.55, 1.0, number(1_614_009_104_208_000, 96_921, "D"), "regular odd_lot"
+    )
     assert (correction.price, correction.size, correction.excluded) == (
         39.1809,
         440_000,
-        f"corrects {number(52983525033527, 'M')}",
+        f"corrects {number(correction.event_ts_us, 52983525033527, 'M')}",
     )
-    assert (correction.event_ts_us, correction.seq) == (1_680_786_942_835_409, number(52983525034326, "M"))
-    assert (cancel.symbol, cancel.price, cancel.excluded) == ("GOOGL", 105.31, f"cancels {number(465, 'D')}")
+    assert (correction.event_ts_us, correction.seq) == (
+        1_680_786_942_835_409,
+        number(correction.event_ts_us, 52983525034326, "M"),
+    )
+    assert (cancel.symbol, cancel.price, cancel.excluded) == ("GOOGL", 105.31, f"cancels {number(cancel.event_ts_us, 465, 'D')}")
     assert len(ears.wrong) == 1
 
 
@@ -103,7 +109,7 @@ def test_the_documented_news_is_mapped_field_by_field() -> None:
 
 def test_what_is_void_when_it_is_told_of_makes_no_bar() -> None:
     one = {"i": 7, "x": "V", "p": 1.5, "s": 2, "t": "2021-02-06T13:04:56.334320128Z", "c": []}
-    seq = number(7, "V")
+    seq = number(1_612_616_696_334_320, 7, "V")
     assert [event.excluded for event in told_again("A", one | {"u": "canceled"})] == [f"cancels {seq}", f"cancels {seq}"]
     assert [event.excluded for event in told_again("A", one | {"u": "incorrect"})] == [f"corrects {seq}"]
     assert [event.excluded for event in told_again("A", one | {"u": "corrected"})] == ["corrects"]
@@ -163,15 +169,17 @@ def test_corrections_and_cancels_are_told_once_whichever_way_they_come(alpaca: A
         assert len(heard.trades) == 4
         assert {one.excluded for one in heard.trades} == {
             "",
-            f"cancels {number(first.number, 'V')}",
-            f"corrects {number(second.number, 'V')}",
+            f"cancels {number(first.event_ts_us, first.number, 'V')}",
+            f"corrects {number(second.event_ts_us, second.number, 'V')}",
         }
 
 
 def test_the_past_comes_page_by_page(alpaca: Alpaca) -> None:
     happened = [alpaca.trade("AAPL") for _ in range(1_200)]
     found = feed(alpaca).past(happened[0].event_ts_us, happened[-1].event_ts_us + 1_000)
-    assert {item.seq for item in found if isinstance(item, Trade)} == {number(item.number, "V") for item in happened}
+    assert {item.seq for item in found if isinstance(item, Trade)} == {
+        number(item.event_ts_us, item.number, "V") for item in happened
+    }
 
 
 @pytest.mark.parametrize(
