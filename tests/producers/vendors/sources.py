@@ -7,9 +7,13 @@ from dataclasses import dataclass
 
 import msgspec
 
-from streams.settings import Settings
+from streams.settings import Secret, Settings
+from tests.producers.vendors import alpaca_server, massive_server
+from tests.producers.vendors.alpaca_server import Alpaca
 from tests.producers.vendors.binance import Binance
+from tests.producers.vendors.massive_server import Massive
 from tests.producers.vendors.servers import Server
+from tests.producers.vendors.yahoo import Yahoo
 
 
 @dataclass(frozen=True)
@@ -37,5 +41,22 @@ class Kind:
 
 
 KINDS = {
+    "alpaca": Kind(
+        Alpaca,
+        "alpaca",
+        ("AAPL", "MSFT"),
+        lambda address: {
+            "alpaca_url": address,
+            "alpaca_key": Secret(alpaca_server.KEY),
+            "alpaca_secret": Secret(alpaca_server.SECRET),
+        },
+    ),
+    "polygon": Kind(
+        Massive,
+        "polygon",
+        ("AAPL", "MSFT"),
+        lambda address: {"polygon_url": address, "polygon_key": Secret(massive_server.KEY)},
+    ),
+    "yfinance": Kind(Yahoo, "yfinance", ("AAPL", "MSFT"), lambda address: {"yfinance_url": f"ws://{address}/?version=2"}),
     "ccxt": Kind(Binance, "ccxt", ("BTC/USDT", "ETH/USDT"), lambda address: {"ccxt_url": address}),
 }
