@@ -49,11 +49,12 @@ def _fill(own: Settings) -> None:
         for minute in range(FILL_MINUTES):
             for symbol in SYMBOLS:
                 at_us = start_us + minute * MINUTE_US
-                for record in (_row(symbol, at_us, at_us + MINUTE_US - 1, 1), *_forecasts(symbol, at_us + MINUTE_US)):
+                for record in (row_of(symbol, at_us, at_us + MINUTE_US - 1, 1), *forecasts_of(symbol, at_us + MINUTE_US)):
                     bus.send(client, own, record)
 
 
-def _row(symbol: str, minute_ts_us: int, last_event_ts_us: int, revision: int) -> Outgoing:
+def row_of(symbol: str, minute_ts_us: int, last_event_ts_us: int, revision: int) -> Outgoing:
+    """Return a made-up row of `features`."""
     prices: dict[str, Any] = dict.fromkeys(("open", "high", "low", "close", "ma7", "ma21"), 100.0 + revision % 10)
     row = Features(
         minute_ts_us=minute_ts_us,
@@ -71,7 +72,8 @@ def _row(symbol: str, minute_ts_us: int, last_event_ts_us: int, revision: int) -
     return bus.outgoing("features", symbol, row)
 
 
-def _forecasts(symbol: str, as_of_ts_us: int) -> list[Outgoing]:
+def forecasts_of(symbol: str, as_of_ts_us: int) -> list[Outgoing]:
+    """Return made-up forecasts of all horizons."""
     return [bus.outgoing("forecasts", symbol, _forecast(symbol, as_of_ts_us, horizon_min)) for horizon_min in (1, 5, 15)]
 
 
@@ -134,7 +136,7 @@ def _feed(own: Settings, rate: float, seconds: float) -> None:
         for number in range(round(rate * seconds)):
             time.sleep(max(0.0, begin_s + number / rate - time.monotonic()))
             now_us = wall_ts_us()
-            bus.send(client, own, _row(SYMBOLS[number % len(SYMBOLS)], minute_start_us(now_us), now_us, number + 2))
+            bus.send(client, own, row_of(SYMBOLS[number % len(SYMBOLS)], minute_start_us(now_us), now_us, number + 2))
 
 
 def judged(ages_ms: list[float], memory_mib: list[float], cpu_share: float, broken: int) -> dict[str, Any]:

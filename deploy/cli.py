@@ -521,6 +521,25 @@ def bench_outlook(
         raise typer.Exit(1)
 
 
+@bench_app.command("page")
+def bench_page(
+    rate: Rate = 60.0,
+    seconds: Annotated[float, typer.Option(min=0, help="how long to time ticks, everything running; 0: not measured")] = 120.0,
+    minutes: Annotated[int, typer.Option(min=0, help="market minutes to send, one a second; 0: not measured")] = 240,
+    report: Annotated[Path | None, typer.Option("--json", "--report", help="write the figures here")] = None,
+) -> None:
+    """Time ticks on their way to the pixels of a real Chromium, and see how soon the page is there and whether it grows."""
+    from deploy import bench_page as bench  # noqa: PLC0415 - the command line must answer --help at once
+
+    if minutes and minutes < bench.LEAST_MINUTES:
+        raise SettingsError(f"--minutes is 0, or at least {bench.LEAST_MINUTES}: memory is looked at in its middle")
+    with out.status("starting a broker") as status:
+        figures = bench.run(configured(), rate, seconds, minutes, status.update)
+    _show(figures, bench.table, report)
+    if not figures["holds"]:
+        raise typer.Exit(1)
+
+
 @bench_app.command("sentiment")
 def bench_sentiment(
     data: Annotated[Path | None, typer.Option(help="CSV with a column title or text; default: our own, numbered")] = None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -37,9 +38,28 @@ def everything(quick: Quick = False, seeds: Seeds = 1, data: Data = None, html: 
             done.append(_run(study, quick, seeds, data))
         except UserError as error:
             failed.append(f"{study.name}: {error}")
-    _write("all", done, html, report)
+    if done:
+        _write("all", done, html, report)
     if failed:
         raise UserError("; ".join(failed))
+
+
+@app.command()
+def fetch(
+    data: Annotated[Path | None, typer.Option(help="where to; default: where the studies look")] = None,
+    symbols: Annotated[str, typer.Option(help="comma separated; the SSE index comes too")] = "AAPL,MSFT,GOOGL,AMZN,TSLA,META",
+    first: Annotated[datetime, typer.Option("--from", formats=["%Y-%m-%d"], help="first day")] = datetime(2010, 1, 1),  # noqa: DTZ001 - a day
+    last: Annotated[datetime, typer.Option("--to", formats=["%Y-%m-%d"], help="last day")] = datetime(2024, 12, 31),  # noqa: DTZ001 - a day
+) -> None:
+    """Download the daily prices that the studies read, from Yahoo Finance by yfinance; what is there already is not asked for."""
+    from producers import daily_fetch  # noqa: PLC0415 - the command line must answer --help at once
+
+    files = daily_fetch.wanted(part.strip().upper() for part in symbols.split(",") if part.strip())
+    with _telling() as tell:
+        written = daily_fetch.fetch(
+            data_folder(data), files, (first.date(), last.date()), daily_fetch.yahoo, lambda done: tell("files", done, len(files))
+        )
+    out.print(f"{len(written)} files written to {data_folder(data)}, {len(files) - len(written)} were there", highlight=False)
 
 
 def _command(study: Study) -> Callable[..., None]:

@@ -18,7 +18,7 @@ from fastapi import Response
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from consumers.console import problems
+from consumers.console import patience, problems
 
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
@@ -71,13 +71,16 @@ class Guard:
         Whether reading needs the token too.
     buckets : Buckets
         How often an address may ask.
+    patience_s : float
+        How long a body may take.
     """
 
-    def __init__(self, app: ASGIApp, token: str, closed: bool, buckets: Buckets) -> None:
+    def __init__(self, app: ASGIApp, token: str, closed: bool, buckets: Buckets, patience_s: float = 10.0) -> None:
         self._app = app
         self._token = token.encode()
         self._closed = closed
         self._buckets = buckets
+        self._patience_s = patience_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -92,7 +95,12 @@ class Guard:
                 headers.setdefault("Cache-Control", "no-cache")
             await send(message)
 
-        answer = self._refusal(scope) or self._app
+        answer: ASGIApp = self._refusal(scope) or self._app
+        if answer is self._app and Headers(scope=scope).get("content-length", "0") != "0":
+            try:
+                receive = await patience.whole(receive, self._patience_s)
+            except TimeoutError:
+                answer = problems.response(408, "the body did not come in time", {"Connection": "close"})
         await answer(scope, receive, send_with_headers)
 
     def _refusal(self, scope: Scope) -> Response | None:

@@ -39,7 +39,14 @@ Horizon = Annotated[int | None, Query(ge=1, le=10_000, description="minutes ahea
 AnyRole = Annotated[Role | None, Query(description="champion, challenger or baseline")]
 Model = Annotated[str | None, Query(min_length=1, max_length=256, description="a model's id")]
 Limit = Annotated[int, Query(ge=1, le=1_000, description="how many at most")]
-Before = Annotated[str | None, Query(max_length=1_024, description="`next` of the page before: newest first, older ones follow")]
+Before = Annotated[
+    str | None,
+    Query(
+        max_length=1_024,
+        description="`next` of the page before: newest first, older ones follow",
+        json_schema_extra={"pattern": "^[0-9]{1,18}:"},  # told, not checked: `Place.of` says what to do
+    ),
+]
 After = Annotated[str | None, Query(max_length=1_024, description="`next` of the page before: in alphabetical order")]
 
 

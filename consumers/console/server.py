@@ -31,6 +31,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from consumers.console import flow, guard, logs, outlook, problems, rest, steer
 from consumers.console.feed import Feed, read
 from consumers.console.outlooks import Outlooks
+from consumers.console.patience import patient
 from consumers.console.tapes import NoTapes, Tapes
 from streams import bus
 from streams.errors import EnvironmentFault
@@ -38,6 +39,7 @@ from streams.settings import Secret, Settings
 
 STATIC = Path(__file__).with_name("static")
 HEARTBEAT_S = 2.0
+LONGEST_SEND_S = 30.0  # a browser that takes nothing for so long is gone, or asleep: it comes back by itself
 MOST_CONNECTIONS = 500  # streams and requests together; beyond them 503
 log = logging.getLogger(__name__)
 
@@ -89,7 +91,13 @@ def guarded(settings: Settings, host: str, lifespan: Lifespan | None = None) -> 
     app = FastAPI(title="tickcast", docs_url=None, redoc_url=None, openapi_url="/v1/openapi.json", lifespan=lifespan)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=["*"] if closed else [host, "127.0.0.1", "localhost"])
     buckets = guard.Buckets(guard.PER_S, guard.BURST)
-    app.add_middleware(guard.Guard, token=settings.console_token.reveal(), closed=closed, buckets=buckets)
+    app.add_middleware(
+        guard.Guard,
+        token=settings.console_token.reveal(),
+        closed=closed,
+        buckets=buckets,
+        patience_s=settings.console_timeout_s,
+    )
     problems.install(app)
     return app
 
@@ -103,7 +111,7 @@ def _add_stream(app: FastAPI, feed: Feed) -> None:
             async for frame in feed.stream(last_event_id):
                 yield ServerSentEvent(frame.data, event=frame.kind, id=frame.id)
 
-        return EventSourceResponse(events())
+        return EventSourceResponse(events(), send_timeout=LONGEST_SEND_S)
 
 
 class ConsoleServer(uvicorn.Server):
@@ -132,6 +140,7 @@ class ConsoleServer(uvicorn.Server):
                 app,
                 log_config=None,
                 access_log=False,
+                http=patient(settings.console_timeout_s),
                 ws="none",
                 server_header=False,
                 timeout_graceful_shutdown=2,

@@ -234,8 +234,19 @@ def _post(router: APIRouter, path: str, kind: type[Asked], do: Callable[[Asked],
         status_code=202,
         responses=responses,
         response_class=Response,
-        openapi_extra={"requestBody": {"content": _content(kind)}, "security": [{"token": []}]},
+        openapi_extra={
+            "requestBody": {"content": _content(kind), "required": not _may_be_empty(decoder)},
+            "security": [{"token": []}],
+        },
     )
+
+
+def _may_be_empty(decoder: msgspec.json.Decoder[Asked]) -> bool:
+    try:
+        decoder.decode(b"{}")
+    except msgspec.ValidationError:
+        return False
+    return True
 
 
 def _content(kind: Any) -> Any:

@@ -53,6 +53,8 @@ TOLERANCE = 1e-4  # of log returns, relative: what another order of sums makes o
 COMPARED = 200  # of the newest windows, forecast by either model
 SHARE = 0.95  # of a step's undisturbed length: the latest point at which it is killed
 
+SAID = ("stored", "recorded", "promoted", "announced")  # fields of a `State`
+
 Outcome = Literal["same", "same forecasts, another id", "differs"]
 
 
@@ -101,9 +103,6 @@ class State:
         by_id = self.stored == undisturbed.stored  # else reasons differ, too: they have figures in them
         equal = ours == theirs if by_id else _nameless(ours) == _nameless(theirs)
         return "" if equal else f"{_shown(ours)} instead of {_shown(theirs)}"
-
-
-SAID = ("stored", "recorded", "promoted", "announced")
 
 
 def _nameless(words: Sequence[Word]) -> list[tuple[str, bool]]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from models.studies import minute, monthly, sse
+from models.studies import daily, minute, monthly, sse
 from models.studies.base import Study
 from streams.errors import SettingsError
 
-STUDIES: tuple[Study, ...] = (monthly.STUDY, sse.STUDY, minute.STUDY)
+STUDIES: tuple[Study, ...] = (daily.STUDY, monthly.STUDY, sse.STUDY, minute.STUDY)
 CATALOG: dict[str, Study] = {study.name: study for study in STUDIES}
 
 

@@ -17,6 +17,9 @@ SSE = "sse-daily"
 INDEX = "sse_composite"
 PRICES = ("open", "high", "low", "close")
 VOLUME = ("volume", "vol")  # by either name
+Days = tuple[str, str, str]
+"""First and last day as YYYY-MM-DD, and the first on which no outlier is looked for: judging one needs the day after."""
+DAYS: Days = ("2010-01-01", "2024-12-31", "2022-10-01")
 HOW = "`tickcast study fetch` downloads it, or pass --data DIR"
 
 

@@ -62,7 +62,7 @@ export class PriceChart {
     this.ma21.applyOptions({ color: colour("--ma21") });
     this.chart.applyOptions({ layout: { panes: { separatorColor: line, enableResize: false } } });
     this.fan.colours = { fan: colour("--forecast"), walk: colour("--walk") };
-    this.past.colours = { fan: colour("--forecast"), held: colour("--text"), missed: colour("--warning") };
+    this.past.colours = { fan: colour("--forecast"), walk: "", held: colour("--text"), missed: colour("--warning"), under: colour("--background") };
   }
 
   /** @param {string} shown what is on the chart: another one moves it to the newest bars @param {Bar[]} bars oldest first @param {Forecast[]} forecasts of one model and one time, nearest horizon first */

@@ -91,7 +91,7 @@ export class PastFans extends Fan {
     super();
     /** @type {Seen[]} */
     this.seen = [];
-    this.colours = { fan: "", walk: "", held: "", missed: "" };
+    this.colours = { fan: "", walk: "", held: "", missed: "", under: "" };
   }
 
   /** @param {Seen[]} seen */
@@ -105,8 +105,11 @@ export class PastFans extends Fan {
     return null; // the newest fan and the candles decide what is in view
   }
 
+  /** The bands lie under the candles, the marks on them. */
   paneViews() {
-    return super.paneViews().map((view) => ({ ...view, zOrder: () => "bottom" }));
+    const renderer = (/** @type {(context: CanvasRenderingContext2D) => void} */ draw) => ({ draw: (/** @type {any} */ target) => target.useMediaCoordinateSpace((/** @type {any} */ scope) => draw(scope.context)) });
+    const [below, above] = [renderer((context) => this.draw(context)), renderer((context) => this.seen.forEach((one) => this.mark(context, one)))];
+    return [{ zOrder: () => "bottom", renderer: () => below }, { zOrder: () => "top", renderer: () => above }];
   }
 
   /** @param {CanvasRenderingContext2D} context */
@@ -114,7 +117,6 @@ export class PastFans extends Fan {
     context.globalAlpha = 0.55;
     for (const { forecasts } of this.seen) this.drawBands(context, forecasts);
     context.globalAlpha = 1;
-    for (const one of this.seen) this.mark(context, one);
   }
 
   /** @param {CanvasRenderingContext2D} context @param {Seen} seen */
@@ -124,12 +126,12 @@ export class PastFans extends Fan {
     if (x === null || y === null) return;
     const held = isHeld(last, realised);
     context.beginPath();
-    context.arc(x, y, 3, 0, 2 * Math.PI);
-    context.fillStyle = this.colours.held;
-    context.strokeStyle = this.colours.missed;
-    context.lineWidth = 2;
-    if (held) context.fill();
-    else context.stroke();
+    context.arc(x, y, held ? 3.5 : 4.5, 0, 2 * Math.PI);
+    context.fillStyle = held ? this.colours.held : this.colours.under;
+    context.strokeStyle = held ? this.colours.under : this.colours.missed;
+    context.lineWidth = held ? 1 : 2;
+    context.fill();
+    context.stroke();
   }
 }
 

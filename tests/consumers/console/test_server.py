@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import Iterator
 from typing import Any
 
 import httpx
+import psutil
 import pytest
+from msgspec import structs
 
 from consumers.console.server import listen, run
 from streams.clock import wall_ts_us
 from streams.errors import EnvironmentFault
 from streams.settings import Settings
 from streams.testing import eventually
-from tests.consumers.console.conftest import HOST, Console, Produce
+from tests.consumers.console.conftest import HOST, Console, Produce, serving
 from tests.consumers.console.samples import bar, forecast, headline, score, sentiment, status
+
+ORDER = b"POST /v1/control/retrain HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer secret\r\n"
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -144,3 +149,45 @@ def test_probes_headers_and_refusals(console: Console) -> None:
 def test_a_taken_port_is_told_in_one_sentence(config: Settings) -> None:
     with listen(HOST, 0) as taken, pytest.raises(EnvironmentFault, match="TICKCAST_CONSOLE_PORT"):
         run(config, port=taken.getsockname()[1])
+
+
+@pytest.mark.parametrize(
+    ("begun", "answered"),
+    [
+        (b"", b"HTTP/1.1 408"),
+        (b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n", b"HTTP/1.1 408"),
+        (ORDER + b"Content-Length: 9\r\n\r\n{", b"HTTP/1.1 408"),
+        (ORDER + b"Content-Length: 99999\r\n\r\n{", b"HTTP/1.1 413"),
+        (b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX: " + b"x" * 70_000, b"HTTP/1.1 400"),
+    ],
+)
+def test_slow_and_oversized_requests_are_refused_and_leave_nothing(config: Settings, begun: bytes, answered: bytes) -> None:
+    own = structs.replace(config, console_timeout_s=1.0, console_token="secret")
+    with serving(own) as address:
+        place = ("127.0.0.1", int(address.rpartition(":")[2]))
+        sockets = [socket.create_connection(place, timeout=20) for _ in range(20)]
+        for connection in sockets:
+            connection.sendall(begun)
+        for connection in sockets:
+            assert connection.recv(100).startswith(answered)
+            while connection.recv(4_096):
+                pass  # until the server has closed it
+            connection.close()
+        eventually(lambda: not open_connections(place[1]))
+        assert httpx.get(f"{address}/healthz").status_code == 200
+
+
+def open_connections(port: int) -> list[object]:
+    """Return the connections of this process, where the server runs too, that have not ended at the server's side."""
+    return [one for one in psutil.Process().net_connections() if one.laddr[1] == port and one.status != psutil.CONN_LISTEN]
+
+
+def test_a_patient_server_takes_requests_that_come_in_pieces_one_after_another(config: Settings) -> None:
+    with serving(config) as address, socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2])), timeout=20) as one:
+        for _ in range(3):
+            for part in (b"GET /healthz HT", b"TP/1.1\r\nHost: 127.0.0.1", b"\r\n\r\n"):
+                one.sendall(part)
+            answer = b""
+            while not answer.endswith(b"}"):
+                answer += one.recv(4_096)
+            assert answer.startswith(b"HTTP/1.1 200")
