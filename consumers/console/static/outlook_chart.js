@@ -19,7 +19,7 @@ export class OutlookChart {
       autoSize: true,
       layout: { attributionLogo: false, fontSize: 12 },
       rightPriceScale: { borderVisible: false },
-      timeScale: { borderVisible: false },
+      timeScale: { borderVisible: false, lockVisibleTimeRangeOnResize: true },
       handleScale: false,
       handleScroll: false,
     });
