@@ -7,12 +7,15 @@ a partition that stands still although the broker has more of it is read again f
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping, Sequence
+from operator import attrgetter
 from typing import Any
 
 from kafka import KafkaConsumer, TopicPartition
 
 from consumers.base import Handler
+from consumers.chunks import Chunk
 from streams import bus
 from streams.settings import Settings
 
@@ -40,15 +43,16 @@ class Order:
         """The partitions."""
         return list(self._next)
 
-    def take(self, events: Iterable[Any]) -> list[Any]:
-        """Return those of Faust's `events` that are next in their partitions, and count them as taken."""
-        taken = []
-        for event in events:
-            place = TopicPartition(event.message.topic, event.message.partition)
-            if event.message.offset == self._next.get(place):
-                self._next[place] += 1
-                taken.append(event)
-        return taken
+    def take(self, chunks: Iterable[Chunk]) -> list[tuple[Chunk, Sequence[Any]]]:
+        """Return those of `chunks` that have what is next in their partitions, with the records in them that are, now taken."""
+        found = []
+        for chunk in chunks:
+            place = TopicPartition(chunk.topic, chunk.partition)
+            at = self._next.get(place, -1)
+            if chunk.first <= at <= chunk.offset:
+                self._next[place] = chunk.offset + 1
+                found.append((chunk, chunk.records[bisect_left(chunk.records, at, key=attrgetter("offset")) :]))
+        return found
 
     def stuck(self, ends: Offsets) -> list[TopicPartition]:
         """Return the partitions that had more at the last call already, and of which nothing was taken since.

@@ -9,11 +9,11 @@ from typing import NamedTuple
 import numpy as np
 
 from consumers.base import LARGEST_BATCH, WHOLE
-from consumers.known_texts import KnownTexts, Meanings, Probabilities, file_of
 from models import registry
 from models.follower import ModelFollower
 from models.sentiment import base
 from models.sentiment.base import NAME, SentimentModel
+from models.sentiment.known_texts import DECIMALS, KnownTexts, Meanings, Probabilities, file_of, rounded
 from streams import bus, codec
 from streams.bus import Outgoing, Record
 from streams.errors import BadMessage
@@ -22,7 +22,6 @@ from streams.settings import Settings
 
 HANDLE_S = 2.0  # of scoring in one batch: a rebalance waits for it, and a crash repeats it
 FIRST_BATCH = 32  # until the model's speed is known
-DECIMALS = 4  # a batch's padding moves a probability by about 1e-7: coarser than that, so that repeats are equal bytes
 
 
 class Served(NamedTuple):
@@ -81,7 +80,7 @@ class SentimentHandler:
         found = served.known.recall(sorted(texts))
         new = sorted(texts - found.keys())
         if new:
-            scored = dict(zip(new, map(_rounded, self._timed(served.model, new)), strict=True))
+            scored = dict(zip(new, map(rounded, self._timed(served.model, new)), strict=True))
             served.known.learn(scored)
             found |= scored
         return found
@@ -152,13 +151,6 @@ def _read(record: Record) -> Headline | BadMessage:
     if news.closes and record.partition >= news.partitions:
         return BadMessage(f"a closing in partition {record.partition} of {news.partitions} closes nothing", "contract")
     return news
-
-
-def _rounded(row: np.ndarray[tuple[int], np.dtype[np.float64]]) -> Probabilities | None:
-    if np.isnan(row).any():
-        return None
-    positive, negative, neutral = (round(float(value), DECIMALS) for value in row)
-    return positive, negative, neutral
 
 
 def _headers(record: Record) -> list[tuple[str, bytes]]:

@@ -88,7 +88,7 @@ class Options(TypedDict, total=False):
 
 # What repeats have in common. Topics that are not here (models, events) tell nothing twice but in a crash of their teller.
 _VERSIONS: dict[str, Callable[[Any], Version]] = {
-    "ticks": lambda tick: ((tick.source, tick.seq), 0),
+    "ticks": lambda tick: ((tick.source, tick.symbol, tick.seq), 0),
     "headlines": lambda headline: (headline.id, 0),
     "sentiment": lambda sentiment: ((sentiment.headline_id, sentiment.symbol, sentiment.model_id), 0),
     "features": lambda row: ((row.symbol, row.minute_ts_us), row.revision),

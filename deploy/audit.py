@@ -178,7 +178,7 @@ class _Audit:
                 self._begin.setdefault(tick.symbol, tick.clock_ts_us)
                 continue
             if (place := self._judged(record, tick, numbers)) is not None and tick is not None:
-                identity = (tick.source, tick.seq)
+                identity = (tick.source, tick.seq)  # of one symbol: `place` says which
                 numbers["repeats"] += self._cut.is_taken(record) and identity in minutes[place].taken
                 minutes[place].every.add(identity)
                 if self._cut.is_taken(record):

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,6 +27,7 @@ from deploy import (
     proof_cli,
     replay_cli,
     roles,
+    study_cli,
     tailing,
     tape_cli,
     training_cli,
@@ -216,9 +218,20 @@ def steward() -> None:
 def console(
     host: Annotated[str, typer.Option(help="address to bind; beyond 127.0.0.1 only where you mean it")] = "127.0.0.1",
     port: Annotated[int | None, typer.Option(help="default: TICKCAST_CONSOLE_PORT, 8321")] = None,
+    outlook_only: Annotated[bool, typer.Option("--outlook-only", help="the monthly outlook alone, without Kafka")] = False,
+    data: Annotated[Path | None, typer.Option(help="folder of daily closes and headlines; default: TICKCAST_OUTLOOK")] = None,
+    as_of: Annotated[
+        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="with --outlook-only: as if files ended then")
+    ] = None,
 ) -> None:
     """Run the web page: live prices, forecasts and the health of every process."""
-    roles.console(connected(console_port=port), host)
+    files = None if data is None else str(data)
+    if as_of is not None and not outlook_only:
+        raise SettingsError("--as-of goes with --outlook-only: the market of the other tabs is of now")
+    if outlook_only:
+        roles.outlook_console(configured(console_port=port, outlook=files), host, as_of.date() if as_of else None)
+    else:
+        roles.console(connected(console_port=port, outlook=files), host)
 
 
 @app.command()
@@ -305,6 +318,7 @@ def doctor(
 
 
 app.add_typer(models_cli.app, name="models")
+app.add_typer(study_cli.app, name="study")
 verify_app = typer.Typer(no_args_is_help=True, help="Check claims about the system against independent computations.")
 app.add_typer(verify_app, name="verify")
 
@@ -374,6 +388,7 @@ verify_app.command()(proof_cli.contract)
 verify_app.command()(proof_cli.faults)
 verify_app.command()(hardening_cli.security)
 verify_app.command()(hardening_cli.fuzz)
+verify_app.command()(hardening_cli.burst)
 verify_app.command("all")(proof_cli.everything)
 app.add_typer(lake_cli.app, name="lake")
 app.command()(lake_cli.ingest)
@@ -438,7 +453,6 @@ def week(
 
 
 bench_app.command("forecast")(forecast_cli.bench_forecast)
-bench_app.command()(hardening_cli.burst)
 
 
 @bench_app.command("train")
@@ -486,6 +500,22 @@ def bench_console(
 
     with out.status("starting a broker") as status:
         figures = bench.run(configured(), browsers, rate, seconds, status.update)
+    _show(figures, bench.table, report)
+    if not figures["holds"]:
+        raise typer.Exit(1)
+
+
+@bench_app.command("outlook")
+def bench_outlook(
+    requests: Annotated[int, typer.Option(min=20, help="how many to time")] = 300,
+    data: Annotated[Path | None, typer.Option(help="folder of daily closes and headlines; default: made up")] = None,
+    report: Annotated[Path | None, typer.Option("--json", "--report", help="write the figures here")] = None,
+) -> None:
+    """Time `POST /v1/outlook` over HTTP from a warm cache: prices fetched and headlines scored before, everything else anew."""
+    from deploy import bench_outlook as bench  # noqa: PLC0415 - the command line must answer --help at once
+
+    with out.status("") as status:
+        figures = bench.run(configured(), requests, data, status.update)
     _show(figures, bench.table, report)
     if not figures["holds"]:
         raise typer.Exit(1)

@@ -37,14 +37,15 @@ def settings_table(settings: Settings) -> Table:
     """Return every setting: its variable, its value and what it means."""
     table = Table("variable", "value", "what it is")
     hints = get_type_hints(Settings, include_extras=True)
-    for name, value in settings.environment().items():
-        table.add_row(name, _shown(name, value), _description(hints[name.removeprefix(PREFIX).lower()]))
+    for name, value in msgspec.structs.asdict(settings).items():
+        table.add_row(PREFIX + name.upper(), _shown(value), _description(hints[name]))
     return table
 
 
-def _shown(name: str, value: str) -> str:
-    """Return the value of a setting for everybody's eyes: without a token, and without the user of an address."""
-    return "(set)" if value and name.endswith("_TOKEN") else re.sub(r"//[^/@\s]*@", "//(hidden)@", value)
+def _shown(value: object) -> str:
+    """Return the value of a setting for everybody's eyes: a secret hides itself, and the user of an address is hidden here."""
+    text = str(int(value)) if isinstance(value, bool) else str(value)
+    return re.sub(r"//[^/@\s]*@", "//(hidden)@", text)
 
 
 def _description(hint: Any) -> str:

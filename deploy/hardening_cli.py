@@ -52,7 +52,7 @@ def burst(
     report: Report = None,
 ) -> None:
     """Run all through a burst of twenty times the steady rate: no loss, no growth, newest forecasts first, soon drained."""
-    from deploy import bench_burst as bench  # noqa: PLC0415 - the command line must answer --help at once
+    from deploy.verify import burst as check  # noqa: PLC0415 - the command line must answer --help at once
 
-    figures = bench.run(settings.load(), rate, 10.0 if quick else seconds, out)
-    show(figures, bench.as_table(figures), report)
+    figures = check.run(settings.load(), rate, 10.0 if quick else seconds, out)
+    show(figures, check.as_table(figures), report)

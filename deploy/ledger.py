@@ -29,8 +29,8 @@ class Ledger:
     """Everything that a namespace's topics hold, as sets of identities."""
 
     def __init__(self) -> None:
-        self.ticks: set[tuple[str, int]] = set()
-        self.excluded: dict[tuple[str, int], str] = {}
+        self.ticks: set[tuple[str, str, int]] = set()
+        self.excluded: dict[tuple[str, str, int], str] = {}
         self.headlines: set[str] = set()
         self.closings: set[tuple[str, int]] = set()
         self.pairs: set[tuple[str, str]] = set()
@@ -76,9 +76,10 @@ class Ledger:
         if tick.closes:
             self.closings.add((tick.symbol, closed_minute_us(tick.clock_ts_us)))
         else:
-            self.ticks.add((tick.source, tick.seq))
+            identity = (tick.source, tick.symbol, tick.seq)
+            self.ticks.add(identity)
             if tick.excluded:
-                self.excluded[tick.source, tick.seq] = tick.excluded
+                self.excluded[identity] = tick.excluded.partition(" ")[0]
 
     def _headline(self, headline: Headline) -> None:
         if not headline.closes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 
 from deploy.local import jars
@@ -72,6 +73,22 @@ def steward(settings: Settings) -> None:
 def console(settings: Settings, host: str) -> None:
     """Run the web page."""
     from consumers.console import server  # noqa: PLC0415 - FastAPI only where it serves
+    from deploy import outlook  # noqa: PLC0415 - as above
     from deploy.tapes import HomeTapes  # noqa: PLC0415
 
-    server.run(settings, host=host, port=settings.console_port, tapes=HomeTapes(settings))
+    backends = server.Backends(outlook.outlooks(settings), HomeTapes(settings))
+    server.run(settings, host=host, port=settings.console_port, backends=backends)
+
+
+def outlook_console(settings: Settings, host: str, as_of: date | None) -> None:
+    """Run the page of the monthly outlook alone, without a broker.
+
+    Raises
+    ------
+    EnvironmentFault
+        There is no feed of prices.
+    """
+    from consumers.console import outlook_only  # noqa: PLC0415 - as above
+    from deploy import outlook  # noqa: PLC0415
+
+    outlook_only.run(outlook.demanded(settings, as_of), settings, host=host, port=settings.console_port)

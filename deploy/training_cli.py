@@ -148,13 +148,14 @@ def verify(
 def verify_kills(
     kills: Annotated[int, typer.Option(min=1, help="trainings that are killed in each of the four steps")] = 5,
     seed: Annotated[int, typer.Option(help="decides at which points")] = 1,
+    step: Annotated[str, typer.Option(help="only in this step: etl, training, registration or promotion")] = "",
     quick: Annotated[bool, typer.Option(help="one kill in each step")] = False,
     report: Report = None,
 ) -> None:
     """Kill -9 trainings at random points of ETL, training, registration, promotion: the next must end like an undisturbed one."""
     from deploy.verify import training  # noqa: PLC0415 - the command line must answer --help at once
 
-    figures = training.run(settings.load(), 1 if quick else kills, seed, out)
+    figures = training.run(settings.load(), 1 if quick else kills, seed, out, training.steps_of(step))
     write_figures(figures, report)
     out.print(training.as_table(figures))
     if not figures["holds"]:

@@ -32,6 +32,7 @@ from streams.settings import Settings
 SERVED = "model.onnx"
 CARD = "meta.json"
 PROMOTIONS = "promotions.json"
+UNFINISHED = ".unfinished-"  # begins the names of folders that are being written
 LEAD_MIN = 2  # from a promotion to the minute from which it counts: forecasters load the model meanwhile
 
 
@@ -111,7 +112,7 @@ def save(settings: Settings, card: ModelCard, prefix: str, source: Path) -> Stor
     """
     place = settings.home / "models" / card.name
     place.mkdir(parents=True, exist_ok=True)
-    work = place / f".unfinished-{uuid.uuid4().hex}"
+    work = place / f"{UNFINISHED}{uuid.uuid4().hex}"
     try:
         shutil.copytree(source, work)
         files = {path.name: checksum(path) for path in sorted(work.iterdir())}
@@ -120,6 +121,12 @@ def save(settings: Settings, card: ModelCard, prefix: str, source: Path) -> Stor
         return StoredModel(_settle(work, place / card.model_id), card)
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def tidy(settings: Settings) -> None:
+    """Delete what was left by processes that were killed while they stored a model. Only where nobody else stores one."""
+    for left in (settings.home / "models").glob(f"*/{UNFINISHED}*"):
+        shutil.rmtree(left)
 
 
 def _settle(work: Path, final: Path) -> Path:

@@ -6,8 +6,10 @@ A training is recorded under an id of its own, so that one which was killed whil
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
+import shutil
 import subprocess
 import tempfile
 import warnings
@@ -27,6 +29,8 @@ from streams.settings import Settings
 
 TRAINING = "tickcast.training_id"
 CHAMPION, CHALLENGER = "champion", "challenger"
+DATABASE = "mlflow.db"
+UNFINISHED = ".unfinished-"
 # Nothing goes to other machines but what the user's own tracking server gets; and a server that is down is said soon.
 ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -77,7 +81,7 @@ def client(settings: Settings) -> Iterator[Any]:
         The server does not answer, or the files cannot be used.
     """
     os.environ.update(ENVIRONMENT)
-    place = settings.tracking or f"sqlite:///{_folder(settings) / 'mlflow.db'}"
+    place = settings.tracking or _address(_folder(settings))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # MLflow and its libraries deprecate each other; nobody here can act on it
         from mlflow import MlflowClient  # noqa: PLC0415 - seconds
@@ -87,6 +91,8 @@ def client(settings: Settings) -> Iterator[Any]:
         for name in ("mlflow", "alembic"):  # they set their own levels when they are loaded
             logging.getLogger(name).setLevel(logging.ERROR)
         try:
+            if not settings.tracking:
+                _ensure_database(_folder(settings))
             yield MlflowClient(place, place)
         except (MlflowException, SQLAlchemyError, OSError) as error:
             said = str(error).splitlines()[0][:200]
@@ -99,6 +105,29 @@ def _folder(settings: Settings) -> Path:
     folder = (settings.home / "registry").resolve()
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def _address(folder: Path) -> str:
+    return f"sqlite:///{folder / DATABASE}"
+
+
+def _ensure_database(folder: Path) -> None:
+    """Make the database in `folder` where there is none, whole or not at all.
+
+    MLflow makes it in dozens of steps that SQLite commits one by one, and never opens again what was killed between two.
+    """
+    from mlflow import MlflowClient  # noqa: PLC0415 - seconds
+
+    with (folder / ".lock").open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)  # a command may look at the record while a training begins it
+        if (folder / DATABASE).exists():
+            return
+        for left in folder.glob(f"{UNFINISHED}*"):
+            shutil.rmtree(left)
+        work = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=folder))
+        MlflowClient(_address(work), _address(work)).search_registered_models()  # either of MLflow's two stores
+        (work / DATABASE).replace(folder / DATABASE)
+        work.rmdir()
 
 
 def record(settings: Settings, model: StoredModel, facts: Facts) -> str:

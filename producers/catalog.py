@@ -1,6 +1,6 @@
 """The grammar `--ticks NAME[:ARG] --headlines NAME[:ARG] --prints all|regular`: from words to one source.
 
-To add a source: write its file, add one line to `BUILDERS`.
+Live sources are `vendors/catalog.py`'s: to add one, see docs/add-a-source.md. The others have a line in `BUILDERS`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from producers.recorded import RecordedTape
 from producers.replay import Replay, tape_file
 from producers.simulated import Simulated
 from producers.tapes import open_tape
+from producers.vendors.catalog import VENDORS, open_live
+from producers.vendors.catalog import Part as Kind
 from streams.errors import SourceError
 from streams.settings import Settings
 
@@ -61,6 +63,19 @@ def _tape_path(part: tuple[str, str] | None) -> Path | None:
 
 
 BUILDERS: dict[str, Callable[[Choice, Settings], Source]] = {"simulated": _simulated, "replay": _replay}
+NAMES = (*sorted(VENDORS), *sorted(BUILDERS))
+
+
+def _live(choice: Choice, settings: Settings) -> Source:
+    """Return the live source; where one vendor is asked for everything, what it has is everything."""
+    asked: dict[Kind, tuple[str, str]] = {}
+    if choice.ticks:
+        asked["ticks"] = choice.ticks
+    if choice.headlines:
+        asked["headlines"] = choice.headlines
+    if choice.ticks == choice.headlines:
+        asked = {part: vendor for part, vendor in asked.items() if part in VENDORS[vendor[0]].parts}
+    return open_live(asked, settings)
 
 
 @dataclass(frozen=True)
@@ -95,8 +110,8 @@ def parse(text: str) -> tuple[str, str] | None:
     name, _, argument = text.partition(":")
     if name == "none":
         return None
-    if name not in BUILDERS:
-        raise SourceError(f"there is no source {name!r}; there are {', '.join(sorted(BUILDERS))} and none")
+    if name not in NAMES:
+        raise SourceError(f"there is no source {name!r}; there are {', '.join(NAMES)} and none")
     return name, argument
 
 
@@ -110,8 +125,12 @@ def open_source(choice: Choice, settings: Settings) -> Source:
     """
     if not choice.names:
         raise SourceError("ticks and headlines cannot both be none")
+    if choice.names <= VENDORS.keys():
+        return prints.of(_live(choice, settings), choice.prints)
     if len(choice.names) > 1:
-        raise SourceError(f"{' and '.join(sorted(choice.names))} cannot be mixed yet: take ticks and headlines from one source")
+        raise SourceError(
+            f"{' and '.join(sorted(choice.names))} cannot be mixed: only live vendors can, as in --ticks ccxt --headlines rss:URL"
+        )
     source = BUILDERS[choice.names.pop()](choice, settings)
     if isinstance(source, RecordedTape) and choice.prints != "all":
         raise SourceError("--prints marks trades before they are sent; a recording is sent as it was recorded")

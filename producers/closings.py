@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import singledispatchmethod
 
-from producers.base import Event, Pulse, SessionEnd, Story, Trade
+from producers.base import Event, Pulse, Report, SessionEnd, Story, Trade
 from streams import codec
 from streams.bus import Outgoing, outgoing
 from streams.clock import MINUTE_US, minute_start_us
@@ -68,7 +68,7 @@ class Closer:
 
     def records(self, event: Event) -> Iterator[Outgoing]:
         """Yield what `event` causes, closings of the minutes that it ends first."""
-        if not isinstance(event, SessionEnd):
+        if not isinstance(event, SessionEnd | Report) and not getattr(event, "ahead", False):
             self._clock_ts_us = max(self._clock_ts_us, event.event_ts_us)
             yield from self._close_until(minute_start_us(self._clock_ts_us))
         yield from self._on(event)
@@ -79,6 +79,10 @@ class Closer:
 
     @_on.register
     def _(self, event: Pulse) -> Iterator[Outgoing]:
+        return iter(())
+
+    @_on.register
+    def _(self, event: Report) -> Iterator[Outgoing]:
         return iter(())
 
     @_on.register
@@ -95,7 +99,7 @@ class Closer:
             id=event.id,
             symbols=list(event.symbols),
             text=event.text,
-            source=self._source,
+            source=event.source or self._source,
             url=event.url,
         )
         yield outgoing("headlines", event.id, headline)
@@ -108,7 +112,7 @@ class Closer:
             symbol=event.symbol,
             price=event.price,
             size=event.size,
-            source=self._source,
+            source=event.source or self._source,
             seq=event.seq,
             late=minute_start_us(event.event_ts_us) < self._minute_us,
             excluded=event.excluded,

@@ -189,6 +189,11 @@ class Regular:
         """Whether the source paces itself."""
         return self._source.live
 
+    @property
+    def inner(self) -> Source:
+        """The source whose trades are marked."""
+        return self._source
+
     def events(self, resume_after: int = -1) -> Iterator[Event]:
         """Yield the source's events, each trade with its verdict."""
         return marked(self._source.events(resume_after))
@@ -199,7 +204,7 @@ def marked(events: Iterable[Event], band: Band | None = None) -> Iterator[Event]
     band = band or Band()
     levels: dict[str, Level] = {}
     for event in events:
-        if isinstance(event, Trade):
+        if isinstance(event, Trade) and not event.excluded:
             reason = _verdict(event, levels, band)
             yield replace(event, excluded=reason) if reason else event
         else:

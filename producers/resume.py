@@ -7,13 +7,15 @@ is searched for to the beginning.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
 from contextlib import closing
 
 import msgspec
 from kafka import KafkaConsumer, TopicPartition
 
+from producers.base import Told
 from streams import bus
+from streams.clock import MINUTE_US, wall_ts_us
 from streams.settings import Settings
 
 Place = tuple[str, int]
@@ -24,6 +26,21 @@ NUMBER_HEADER = "number"  # which record of its tape this is in its partition, f
 FIRST_CHUNK = 500  # records; doubled until one of ours is among them
 
 
+RECENT_MIN = {"ticks": 30, "headlines": 24 * 60}  # no vendor is asked for older trades: the engine would refuse them
+
+
+class Said(msgspec.Struct, frozen=True, kw_only=True):
+    """What a live source wants to know of its own ticks and headlines."""
+
+    source: str
+    event_ts_us: int
+    symbol: str = ""
+    seq: int = -1
+    id: str = ""
+    text: str = ""
+    closes: bool = False
+
+
 class Origin(msgspec.Struct, frozen=True, kw_only=True):
     """Whose a tick or headline is: read also from those that break the contract otherwise."""
 
@@ -32,6 +49,7 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True):
     closes: bool = False
 
 
+_saids = msgspec.json.Decoder(Said)
 _origins = msgspec.json.Decoder(Origin)
 
 
@@ -58,6 +76,27 @@ def highest_seq(settings: Settings, source: str) -> int:
         return origin.source == source and not origin.closes
 
     return max((_origin(record).seq for record in _last(settings, TOPICS[:1], traded)), default=-1)
+
+
+def recent(settings: Settings, sources: Collection[str]) -> Iterator[Told]:
+    """Yield the trades and stories of the live `sources` that came within the last `RECENT_MIN` minutes of their topics."""
+    with closing(bus.consumer(settings)) as client:
+        for topic, minutes in RECENT_MIN.items():
+            places = bus.partitions_of(client, settings, topic)
+            since_ms = (wall_ts_us() - minutes * MINUTE_US) // 1_000
+            found, ends = client.offsets_for_times(dict.fromkeys(places, since_ms)), client.end_offsets(places)
+            starts = {place: ends[place] if found[place] is None else found[place].offset for place in places}
+            for record in bus.read_between(client, settings, starts, ends):
+                said = _said_of(record)
+                if said is not None and not said.closes and said.source in sources:
+                    yield Told(said.source, said.event_ts_us, said.symbol, said.seq, said.id, said.text)
+
+
+def _said_of(record: bus.Record) -> Said | None:
+    try:
+        return _saids.decode(record.value or b"")
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
 
 
 def _origin(record: bus.Record) -> Origin:

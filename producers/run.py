@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import threading
 import time
@@ -12,7 +13,7 @@ from contextlib import closing, contextmanager
 from kafka import KafkaProducer
 
 from producers import resume
-from producers.base import Event, Pulse, Source, Story, Trade
+from producers.base import Event, Pulse, Remembering, Report, Source, Story, Trade
 from producers.closings import Closer
 from producers.pace import Pace, course_of, pace_of
 from producers.recorded import Closed, RecordedTape, is_ahead
@@ -23,6 +24,8 @@ from streams.errors import BadMessage
 from streams.messages import ModelAnnouncement
 from streams.recording import INPUTS, Recorded
 from streams.settings import Settings
+
+log = logging.getLogger(__name__)
 
 STATUS_INTERVAL_S = 2.0
 SWAP_S = 30.0  # a forecaster loads a model in a second and says so every two
@@ -98,7 +101,13 @@ class Producing:
             self._send_tape()
 
     def _send_live(self) -> None:
-        for record in self._records(resume.highest_seq(self._settings, self._source.name)):
+        source = getattr(self._source, "inner", self._source)
+        if isinstance(source, Remembering):
+            source.remember(resume.recent(self._settings, source.lines))
+            after = -1
+        else:
+            after = resume.highest_seq(self._settings, self._source.name)
+        for record in self._records(after):
             self._send(record)
 
     def _send_tape(self) -> None:
@@ -160,6 +169,8 @@ class Producing:
     def _records(self, resume_after: int) -> Iterator[bus.Outgoing]:
         closer = Closer(self._source.name, self._partitions["headlines"], self._settings.lateness_min)
         for event in self._source.events(resume_after):
+            if isinstance(event, Report):
+                self._take_report(event)
             for step in steps(event, closer):
                 self.clock_ts_us = closer.clock_ts_us
                 self._pace.wait(max(step.event_ts_us, closer.clock_ts_us), closer.open_symbols)
@@ -187,10 +198,16 @@ class Producing:
         if isinstance(event, Trade):
             self._counts["ticks"] += 1
             if event.excluded:
-                self._counts[f"excluded {event.excluded}"] += 1
+                self._counts[f"excluded {event.excluded.partition(' ')[0]}"] += 1
         elif isinstance(event, Story):
             self._counts["headlines"] += 1
             self._counts["sentiments"] += len(set(event.symbols))
+
+    def _take_report(self, report: Report) -> None:
+        self._counts.update({name: count - self._counts[name] for name, count in report.counts.items()})
+        if report.detail:
+            log.warning(report.detail)
+            self._status.publish("alert", "", report.detail, dict(report.counts))
 
     @contextmanager
     def _telling(self) -> Iterator[None]:
@@ -220,7 +237,8 @@ def steps(event: Event, closer: Closer) -> Iterator[Event]:
     A pace may wait before each. Without the pulses it could wait, before an event 15 quiet minutes ahead, for the rows of
     minutes that only this event would close.
     """
-    while closer.open_symbols and (boundary_us := minute_start_us(closer.clock_ts_us) + MINUTE_US) <= event.event_ts_us:
+    moves = not isinstance(event, Report) and not getattr(event, "ahead", False)
+    while moves and closer.open_symbols and (boundary_us := minute_start_us(closer.clock_ts_us) + MINUTE_US) <= event.event_ts_us:
         yield Pulse(boundary_us)
     yield event
 

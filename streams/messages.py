@@ -43,8 +43,9 @@ class Tick(Message, frozen=True, kw_only=True):
 
     A closing repeats the last price of its minute with that price's own event time and seq; where the minute had no
     trade it carries the price over. `late` is set by a producer that had closed the tick's minute already. The same
-    (source, seq) again is a repeat, which changes nothing. A print with a reason in `excluded` is kept in the lake and
-    makes no bar.
+    (source, symbol, seq) again is a repeat, which changes nothing. A print with a reason in `excluded` is kept in the lake
+    and makes no bar; `cancels SEQ` and `corrects SEQ` tell that its vendor took back, or reports anew, the earlier trade SEQ
+    of the same source and symbol, which stays as it was said.
     """
 
     event_ts_us: TimestampUs

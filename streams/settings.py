@@ -23,6 +23,39 @@ FOREIGN = {"JAVA_HOME": "java_home", "HF_HUB_OFFLINE": "offline"}
 
 Engine = Literal["auto", "realtime", "microbatch"]
 SentimentChoice = Literal["auto", "finbert", "minilm"]
+AlpacaFeed = Literal["iex", "sip"]
+
+
+class Secret:
+    """A password, key or token: whoever wants its text says so, and no log, table or traceback shows it.
+
+    >>> Secret("abc"), str(Secret("abc")), Secret("abc").reveal()
+    (Secret(set), '(set)', 'abc')
+    """
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str = "") -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        """Return the text itself."""
+        return self._text
+
+    def __bool__(self) -> bool:
+        return bool(self._text)
+
+    def __str__(self) -> str:
+        return "(set)" if self._text else ""
+
+    def __repr__(self) -> str:
+        return f"Secret({self or 'empty'})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._text == self._text
+
+    def __hash__(self) -> int:
+        return hash(self._text)
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -62,13 +95,35 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     finbert: Annotated[str, Meta(description="a local folder or hub name with FinBERT's weights")] = "ProsusAI/finbert"
     tracking: Annotated[str, Meta(description="MLflow server that keeps the models' record; empty: sqlite in HOME/registry")] = ""
     offline: Annotated[bool, Meta(description="never ask a model hub; HF_HUB_OFFLINE=1 sets it too")] = False
+    outlook: Annotated[
+        str,
+        Meta(description="folder with daily closes and headlines for the monthly outlook; empty: Yahoo Finance, unless offline"),
+    ] = ""
     console_port: Annotated[int, Meta(ge=0, le=65535, description="port of the web page on 127.0.0.1")] = 8321
     console_token: Annotated[
-        str, Meta(description="what the page and REST ask for beyond 127.0.0.1; empty: made at each start")
+        Secret, Meta(description="what the page and REST ask for beyond 127.0.0.1; empty: made at each start")
+    ] = Secret()
+    alpaca_key: Annotated[Secret, Meta(description="API key id of alpaca.markets")] = Secret()
+    alpaca_secret: Annotated[Secret, Meta(description="API secret of alpaca.markets")] = Secret()
+    alpaca_feed: Annotated[AlpacaFeed, Meta(description="iex comes with every key, sip with a subscription")] = "iex"
+    alpaca_url: Annotated[str, Meta(description="host:port of another server with Alpaca's protocol; empty: Alpaca")] = ""
+    polygon_key: Annotated[Secret, Meta(description="API key of massive.com, once polygon.io")] = Secret()
+    polygon_url: Annotated[str, Meta(description="host:port of another server with its protocol; empty: its own")] = ""
+    ccxt_url: Annotated[str, Meta(description="host:port of another server with the exchange's protocol; empty: its own")] = ""
+    yfinance_url: Annotated[
+        str, Meta(description="ws://host:port of another server with Yahoo's protocol of prices; empty: Yahoo")
     ] = ""
     console_timeout_s: Annotated[
         float, Meta(gt=0, le=300, description="how long the head of a request to the page, or its body, may take")
     ] = 10.0
+    yfinance_proxy: Annotated[str, Meta(description="http://host:port of a proxy for yfinance; empty: none")] = ""
+    poll_s: Annotated[float, Meta(ge=0.05, le=3600, description="seconds between two looks at what cannot push: rss, news")] = (
+        30.0
+    )
+    stale_s: Annotated[
+        float, Meta(ge=0.5, le=3600, description="silence of an open market after which a line is built again")
+    ] = 60.0
+    companies: Annotated[str, Meta(description="a CSV with symbol,names,not: more companies, for headlines without tags")] = ""
     java_home: Annotated[str, Meta(description="a JDK or JRE 17+; JAVA_HOME sets it too")] = ""
 
     def topic(self, name: str) -> str:
@@ -99,6 +154,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 def _text(value: object) -> str:
+    if isinstance(value, Secret):
+        return value.reveal()
     return str(int(value)) if isinstance(value, bool) else str(value)
 
 
@@ -113,9 +170,9 @@ def load(environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings
     environ = os.environ if environ is None else environ
     raw: dict[str, Any] = {field: environ[name] for name, field in FOREIGN.items() if environ.get(name)}
     raw |= {name[len(PREFIX) :].lower(): value for name, value in environ.items() if name.startswith(PREFIX)}
-    raw |= {name: value for name, value in overrides.items() if value is not None}
+    raw = _from_files(raw) | {name: value for name, value in overrides.items() if value is not None}
     try:
-        made = msgspec.convert(raw, Settings, strict=False, dec_hook=_decode_path)
+        made = msgspec.convert(raw, Settings, strict=False, dec_hook=_decode)
     except msgspec.ValidationError as error:
         raise SettingsError(f"a setting does not fit: {error}; `tickcast doctor --settings` lists them all") from error
     if made.kafka_security and not made.broker:
@@ -139,7 +196,31 @@ def expanded(text: str) -> str:
         raise SettingsError(f"the variable {error.args[0]} is not set, and ${{{error.args[0]}}} stands for it") from None
 
 
-def _decode_path(kind: type, value: object) -> object:
+def _from_files(raw: dict[str, Any]) -> dict[str, Any]:
+    """Return `raw` with each secret that is kept in a file, as `TICKCAST_ALPACA_KEY_FILE=path`, read from there."""
+    read = dict(raw)
+    for name in SECRETS:
+        if (path := read.pop(f"{name}_file", None)) is None:
+            continue
+        if name in raw:
+            raise SettingsError(f"{PREFIX}{name.upper()} and {PREFIX}{name.upper()}_FILE are both set; take one")
+        try:
+            read[name] = Path(path).expanduser().read_text().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsError(f"{PREFIX}{name.upper()}_FILE={path} cannot be read: {type(error).__name__}") from error
+    return read
+
+
+def _decode(kind: type, value: object) -> object:
     if kind is Path:
         return Path(str(value)).expanduser()
+    if kind is Secret:
+        return value if isinstance(value, Secret) else Secret(str(value))
     raise NotImplementedError(kind)
+
+
+SECRETS = tuple(
+    name
+    for name, default in zip(Settings.__struct_fields__, Settings.__struct_defaults__, strict=True)
+    if isinstance(default, Secret)
+)

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from typing import Literal
 
 import msgspec
@@ -72,6 +72,7 @@ class HealthRow(msgspec.Struct, frozen=True):
     alerts: list[Event]
     malformed: int
     symbols_left_out: int
+    drifts: dict[str, int] = {}
 
 
 class Latency:
@@ -131,6 +132,7 @@ class HealthView:
         self._alerts: deque[Event] = deque(maxlen=MAX_ALERTS)
         self._letters: OrderedDict[tuple[str, int, int, str], LetterRow] = OrderedDict()
         self._letter_count = 0
+        self._drifts: Counter[str] = Counter()
         self.source = ""
 
     @property
@@ -149,6 +151,9 @@ class HealthView:
                 self._roles.popitem(last=False)
         elif event.kind == "alert":
             self._alerts.append(event)
+        elif event.kind == "drift":
+            symbol, _, _ = event.detail.partition(":")
+            self._drifts[symbol] += 1
         if event.detail and (event.kind == "tape" or event.role == "produce"):
             self.source = event.detail
 
@@ -189,4 +194,5 @@ class HealthView:
             alerts=list(self._alerts),
             malformed=malformed,
             symbols_left_out=symbols_left_out,
+            drifts=dict(self._drifts),
         )

@@ -51,5 +51,5 @@ def tail(settings: Settings, role: str) -> list[str]:
     except OSError as error:
         raise HTTPException(404, f"the log of {role} is not on this machine") from error
     if settings.console_token:
-        text = text.replace(settings.console_token, "(token)")
+        text = text.replace(settings.console_token.reveal(), "(token)")
     return text.splitlines()[-TAIL_LINES:]

@@ -46,6 +46,8 @@ def _metrics(health: HealthRow, flow: Flow, browsers: int, ready: bool) -> Itera
     yield Metric("tickcast_topic_records_total", "counter", "Records ever written to a topic.", records)
     yield Metric("tickcast_consumer_lag_records", "gauge", "Records that a consumer group is behind.", lags)
     yield Metric("tickcast_dead_letters_total", "counter", "Dead letters read since the start.", [({}, health.dead_letters)])
+    drifts = [({"symbol": symbol}, count) for symbol, count in sorted(health.drifts.items())]
+    yield Metric("tickcast_drifts_total", "counter", "Drifts of features, errors or coverage read since the start.", drifts)
     yield Metric("tickcast_console_malformed_total", "counter", "Records the console could not read.", [({}, health.malformed)])
     yield Metric("tickcast_console_browsers", "gauge", "Open streams of pages.", [({}, browsers)])
 

@@ -264,15 +264,6 @@ def _machinery(router: APIRouter, feed: Feed, settings: Settings) -> None:
             request, _known(found, f"dead letter {number} is not among the last ones; `tickcast tail dead_letters` has all")
         )
 
-    @router.post(
-        "/v1/outlook/{symbol:path}",
-        responses={501: problem_of("its model comes with the studies"), 422: problem_of("the symbol is too long")},
-        status_code=501,
-    )
-    def outlook(symbol: Annotated[str, Path(min_length=1, max_length=32)]) -> Response:
-        """Say what a stock may do within a month; not there yet."""
-        return problems.response(501, f"the outlook of {symbol!r} cannot be computed yet: its model comes with the studies")
-
 
 def _probes(router: APIRouter, feed: Feed) -> None:
     @_get(router, "/healthz", Alive)

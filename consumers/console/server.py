@@ -16,6 +16,7 @@ import socket
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,13 +28,14 @@ from kafka.errors import KafkaError
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-from consumers.console import flow, guard, logs, problems, rest, steer
+from consumers.console import flow, guard, logs, outlook, problems, rest, steer
 from consumers.console.feed import Feed, read
+from consumers.console.outlooks import Outlooks
 from consumers.console.patience import patient
 from consumers.console.tapes import NoTapes, Tapes
 from streams import bus
 from streams.errors import EnvironmentFault
-from streams.settings import Settings
+from streams.settings import Secret, Settings
 
 STATIC = Path(__file__).with_name("static")
 HEARTBEAT_S = 2.0
@@ -44,10 +46,42 @@ log = logging.getLogger(__name__)
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 
 
+@dataclass(frozen=True)
+class Backends:
+    """What the page serves beside the topics.
+
+    Attributes
+    ----------
+    outlooks : Outlooks, optional
+        Computes the monthly outlook; without it the page says that there is no feed.
+    tapes : Tapes
+        Who knows which tapes there are.
+    """
+
+    outlooks: Outlooks | None = None
+    tapes: Tapes = field(default_factory=NoTapes)
+
+
+NOTHING = Backends()
+
+
 def create_app(
-    feed: Feed, settings: Settings, host: str, lifespan: Lifespan | None = None, tapes: Tapes | None = None
+    feed: Feed, settings: Settings, host: str, lifespan: Lifespan | None = None, backends: Backends = NOTHING
 ) -> FastAPI:
-    """Return the application that serves `feed`, asked for under the name `host`.
+    """Return the application that serves `feed` and `backends`, asked for under the name `host`; see :func:`guarded`."""
+    app = guarded(settings, host, lifespan)
+    app.include_router(rest.routes(feed, settings))
+    app.include_router(steer.routes(feed, settings, backends.tapes))
+    app.include_router(logs.routes(settings))
+    app.include_router(outlook.routes(backends.outlooks))
+    _add_stream(app, feed)
+    rest.describe(app)
+    app.mount("/", StaticFiles(directory=STATIC, html=True))
+    return app
+
+
+def guarded(settings: Settings, host: str, lifespan: Lifespan | None = None) -> FastAPI:
+    """Return an application without paths that refuses what may not pass.
 
     On loopback, requests that name another host are refused: a page elsewhere must not read through a name of its own. Beyond
     it the token keeps strangers out.
@@ -59,18 +93,12 @@ def create_app(
     buckets = guard.Buckets(guard.PER_S, guard.BURST)
     app.add_middleware(
         guard.Guard,
-        token=settings.console_token,
+        token=settings.console_token.reveal(),
         closed=closed,
         buckets=buckets,
         patience_s=settings.console_timeout_s,
     )
     problems.install(app)
-    app.include_router(rest.routes(feed, settings))
-    app.include_router(steer.routes(feed, settings, tapes or NoTapes()))
-    app.include_router(logs.routes(settings))
-    _add_stream(app, feed)
-    rest.describe(app)
-    app.mount("/", StaticFiles(directory=STATIC, html=True))
     return app
 
 
@@ -97,15 +125,16 @@ class ConsoleServer(uvicorn.Server):
         The name under which the page is asked for.
     reporter : StatusReporter
         Tells `events` how this process is.
-    tapes : Tapes, optional
-        Who knows which tapes there are.
+    backends : Backends
+        What it serves beside the topics.
     """
 
-    def __init__(self, settings: Settings, host: str, reporter: bus.StatusReporter, tapes: Tapes | None = None) -> None:
+    def __init__(self, settings: Settings, host: str, reporter: bus.StatusReporter, backends: Backends = NOTHING) -> None:
         self.feed = Feed()
         self._settings = settings
         self._reporter = reporter
-        app = create_app(self.feed, settings, host, self._lifespan, tapes)
+        self._outlooks = backends.outlooks
+        app = create_app(self.feed, settings, host, self._lifespan, backends)
         super().__init__(
             uvicorn.Config(
                 app,
@@ -140,6 +169,8 @@ class ConsoleServer(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End the streams, then everything else."""
         self.feed.stop()
+        if self._outlooks is not None:
+            self._outlooks.close()
         await super().shutdown(sockets)
 
     def serve_topics(self, listener: socket.socket) -> None:
@@ -174,7 +205,7 @@ def listen(host: str, port: int) -> socket.socket:
         ) from error
 
 
-def _with_token(settings: Settings, host: str) -> Settings:
+def with_token(settings: Settings, host: str) -> Settings:
     """Return settings with a token; one that was made is told in the log."""
     if settings.console_token:
         return settings
@@ -185,10 +216,10 @@ def _with_token(settings: Settings, host: str) -> Settings:
         log.warning(
             "the page beyond this machine asks for a token once: open /?token=%s (TICKCAST_CONSOLE_TOKEN sets another)", token
         )
-    return msgspec.structs.replace(settings, console_token=token)
+    return msgspec.structs.replace(settings, console_token=Secret(token))
 
 
-def run(settings: Settings, host: str = "127.0.0.1", port: int | None = None, tapes: Tapes | None = None) -> None:
+def run(settings: Settings, host: str = "127.0.0.1", port: int | None = None, backends: Backends = NOTHING) -> None:
     """Serve the page until the process is asked to end.
 
     Parameters
@@ -199,8 +230,8 @@ def run(settings: Settings, host: str = "127.0.0.1", port: int | None = None, ta
         The address to listen on.
     port : int, optional
         0 for a free one.
-    tapes : Tapes, optional
-        Who knows which tapes there are.
+    backends : Backends
+        What it serves beside the topics.
 
     Raises
     ------
@@ -208,8 +239,8 @@ def run(settings: Settings, host: str = "127.0.0.1", port: int | None = None, ta
         The port is taken, or no broker answers.
     """
     with listen(host, settings.console_port if port is None else port) as listener:
-        settings = _with_token(settings, host)
+        settings = with_token(settings, host)
         bus.ensure_topics(settings)
         with closing(bus.producer(settings)) as client:
             reporter = bus.StatusReporter(settings, "console", client)
-            ConsoleServer(settings, host, reporter, tapes).serve_topics(listener)
+            ConsoleServer(settings, host, reporter, backends).serve_topics(listener)

@@ -26,9 +26,12 @@ FULL: Mapping[str, Arguments] = {
     "lookahead": (),
     "controls": (),
     "training": (),
+    "security": (),
+    "fuzz": (),
+    "burst": (),
 }
 QUICK: Mapping[str, Arguments] = {**FULL, "faults": ("--kills", "4")}
-WITHOUT_TAPE = frozenset({"lookahead", "controls", "training"})
+WITHOUT_TAPE = frozenset({"lookahead", "controls", "training", "fuzz", "burst"})
 
 
 def run(tape: Path, console: Console, *, quick: bool, only: Sequence[str] = ()) -> dict[str, Any]:

@@ -19,10 +19,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 import numpy as np
@@ -41,7 +41,7 @@ from models.training.job import Choice
 from models.training.train import STEPS, How, Step, train
 from producers.market import Market
 from streams import bus, codec, lake
-from streams.errors import ModelError
+from streams.errors import ModelError, SettingsError
 from streams.messages import ModelAnnouncement
 from streams.settings import Settings
 
@@ -53,45 +53,79 @@ TOLERANCE = 1e-4  # of log returns, relative: what another order of sums makes o
 COMPARED = 200  # of the newest windows, forecast by either model
 SHARE = 0.95  # of a step's undisturbed length: the latest point at which it is killed
 
+SAID = ("stored", "recorded", "promoted", "announced")  # fields of a `State`
+
 Outcome = Literal["same", "same forecasts, another id", "differs"]
+
+
+class Word(NamedTuple):
+    """What is said of a model, under which key: by the store, the record, the list of champions, or on `models`."""
+
+    key: str
+    model_id: str
+    promoted: bool = False
+    reason: str = ""
 
 
 @dataclass(frozen=True)
 class State:
-    """What a training leaves; `names` and `said` hold ids, `forecasts` what the champion says, `left` what is unfinished."""
+    """What a training leaves; `forecasts` is what the champion says, `left` what is unfinished."""
 
     left: tuple[str, ...]
     shards: str
-    names: tuple[Any, ...]
-    said: tuple[Any, ...]
+    stored: tuple[Word, ...]
+    recorded: tuple[Word, ...]
+    promoted: tuple[Word, ...]
+    announced: tuple[Word, ...]
     forecasts: Array
 
     def outcome(self, undisturbed: State) -> Outcome:
         """Return how this compares with what an undisturbed training left."""
-        if self.left or self.shards != undisturbed.shards or self.forecasts.shape != undisturbed.forecasts.shape:
+        if self.differences(undisturbed):
             return "differs"
-        if (self.names, self.said) == (undisturbed.names, undisturbed.said):
-            return "same"
-        alike = np.allclose(self.forecasts, undisturbed.forecasts, rtol=TOLERANCE, atol=1e-9)
-        return "same forecasts, another id" if alike and self._counts() == undisturbed._counts() else "differs"
+        return "same" if self.stored == undisturbed.stored else "same forecasts, another id"
 
-    def _counts(self) -> list[int]:
-        return [len(self.said), *map(len, self.names)]
+    def differences(self, undisturbed: State) -> list[str]:
+        """Return in words what differs from what an undisturbed training left, but for what another id explains."""
+        found = [f"left unfinished: {', '.join(self.left)}"] if self.left else []
+        if self.shards != undisturbed.shards:
+            found.append("other shards")
+        if not self._forecasts_as(undisturbed):
+            found.append("the champion forecasts something else")
+        return found + [f"{what}: {said}" for what in SAID if (said := self._said_else(undisturbed, what))]
+
+    def _forecasts_as(self, undisturbed: State) -> bool:
+        ours, theirs = self.forecasts, undisturbed.forecasts
+        return ours.shape == theirs.shape and np.allclose(ours, theirs, rtol=TOLERANCE, atol=1e-9)
+
+    def _said_else(self, undisturbed: State, what: str) -> str:
+        ours, theirs = getattr(self, what), getattr(undisturbed, what)
+        by_id = self.stored == undisturbed.stored  # else reasons differ, too: they have figures in them
+        equal = ours == theirs if by_id else _nameless(ours) == _nameless(theirs)
+        return "" if equal else f"{_shown(ours)} instead of {_shown(theirs)}"
 
 
-def run(settings: Settings, kills: int, seed: int, console: Console) -> dict[str, Any]:
-    """Return the figures of `kills` killed trainings of each step; `holds` says whether all left what an undisturbed one does."""
+def _nameless(words: Sequence[Word]) -> list[tuple[str, bool]]:
+    return [(word.key, word.promoted) for word in words]
+
+
+def _shown(words: Sequence[Word]) -> str:
+    return "; ".join(" ".join(map(str, filter(None, word))) for word in words) or "nothing"
+
+
+def run(settings: Settings, kills: int, seed: int, console: Console, steps: Sequence[Step] = STEPS) -> dict[str, Any]:
+    """Return the figures of `kills` killed trainings of each of `steps`; `holds`: all left what an undisturbed one does."""
     home = settings.home / "verify" / "training"
     shutil.rmtree(home, ignore_errors=True)
     base = msgspec.structs.replace(settings, home=home, archive="", topic_prefix="", symbols=",".join(SYMBOLS), broker="")
     past = home / "past"
     _simulate(msgspec.structs.replace(base, home=past))
     with supervisor.with_broker(base) as named, Progress(console=console, transient=True) as progress:
-        task = progress.add_task("an undisturbed training", total=1 + kills * len(STEPS))
+        task = progress.add_task("an undisturbed training", total=1 + kills * len(steps))
         trial = _Trial(named, past)
         undisturbed, begun = trial.whole("undisturbed.")
         progress.advance(task)
-        points = _points(begun, kills, seed)
+        points = _points(begun, kills, seed, steps)
         cases = []
         for number, (step, delay_s) in enumerate(points):
             progress.update(task, description=f"killed in {step}")
@@ -99,6 +133,14 @@ def run(settings: Settings, kills: int, seed: int, console: Console) -> dict[str
             progress.advance(task)
     holds = all(case["outcome"] != "differs" and case["killed"] for case in cases)
     return {"kills": kills, "seed": seed, "step_s": _lengths(begun), "cases": cases, "holds": holds}
+
+
+def steps_of(name: str) -> tuple[Step, ...]:
+    """Return the step called `name`, and all of them for an empty one."""
+    found = tuple(step for step in STEPS if name in {"", step})
+    if not found:
+        raise SettingsError(f"there is no step {name!r} of a training; there are {', '.join(STEPS)}")
+    return found
 
 
 def _simulate(settings: Settings) -> None:
@@ -113,10 +155,10 @@ def _lengths(begun: dict[str, float]) -> dict[str, float]:
     return {name: round(after - at, 3) for (name, at), after in zip(begun.items(), times[1:], strict=False)}
 
 
-def _points(begun: dict[str, float], kills: int, seed: int) -> list[tuple[Step, float]]:
+def _points(begun: dict[str, float], kills: int, seed: int, steps: Sequence[Step] = STEPS) -> list[tuple[Step, float]]:
     """Return in which step, and how many seconds behind its begin, each training is killed."""
     lengths, chance = _lengths(begun), random.Random(seed)  # noqa: S311 - a choice to repeat, no secret
-    return [(step, chance.uniform(0, SHARE * lengths[step])) for step in STEPS for _ in range(kills)]
+    return [(step, chance.uniform(0, SHARE * lengths[step])) for step in steps for _ in range(kills)]
 
 
 class _Trial:
@@ -129,20 +171,25 @@ class _Trial:
     def whole(self, prefix: str) -> tuple[State, dict[str, float]]:
         """Return what a training leaves that nobody disturbs, and when its steps began."""
         own = self._fresh(prefix)
-        begun, code = _train(own, "", 0.0)
-        if code:
-            raise ModelError(f"the undisturbed training failed with exit code {code}; `tickcast train` says why")
-        return state_of(own), begun
+        ended = _train(own, "", 0.0)
+        if ended.code:
+            raise ModelError(f"the undisturbed training failed: {ended.last_words}; `tickcast train` says more")
+        return state_of(own), ended.begun
 
     def killed(self, prefix: str, step: Step, delay_s: float, undisturbed: State) -> dict[str, Any]:
         """Return how a training ended that was killed `delay_s` after `step` began, and what the next one left."""
         own = self._fresh(prefix)
-        begun, code = _train(own, step, delay_s)
-        again = code if code == 0 else _train(own, "", 0.0)[1]
-        outcome = state_of(own).outcome(undisturbed) if again == 0 else "differs"
-        died_in = [*begun][-1] if begun else ""
-        killed = code == -signal.SIGKILL
-        return {"step": step, "after_s": round(delay_s, 3), "killed": killed, "died_in": died_in, "outcome": outcome}
+        ended = _train(own, step, delay_s)
+        again = _train(own, "", 0.0) if ended.code else ended
+        outcome, differences = _judged(own, again, undisturbed)
+        return {
+            "step": step,
+            "after_s": round(delay_s, 3),
+            "killed": ended.code == -signal.SIGKILL,
+            "died_in": [*ended.begun][-1] if ended.begun else "",
+            "outcome": outcome,
+            "differences": differences,
+        }
 
     def _fresh(self, prefix: str) -> Settings:
         """Return settings of an empty home with the lake in it; what the one before held is gone."""
@@ -154,25 +201,43 @@ class _Trial:
         return own
 
 
-def _train(settings: Settings, step: str, delay_s: float) -> tuple[dict[str, float], int]:
-    """Train in a process that kills itself `delay_s` after `step` began (empty: never); return its steps and its exit code."""
+class _Ended(NamedTuple):
+    """When a training's steps began, the exit code of its process, and the last line that it said."""
+
+    begun: dict[str, float]
+    code: int
+    last_words: str
+
+
+def _train(settings: Settings, step: str, delay_s: float) -> _Ended:
+    """Train in a process that kills itself `delay_s` after `step` began (empty: never)."""
     command = [sys.executable, "-m", "deploy.verify.training", step, str(delay_s)]
     environment = os.environ | settings.environment()
-    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=False)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, errors="replace", check=False)
     pairs = (line.split() for line in done.stdout.splitlines())
-    return {pair[0]: float(pair[1]) for pair in pairs if len(pair) == 2}, done.returncode
+    last_words = next(reversed(done.stderr.strip().splitlines()), "")
+    return _Ended({pair[0]: float(pair[1]) for pair in pairs if len(pair) == 2}, done.returncode, last_words)
+
+
+def _judged(settings: Settings, last: _Ended, undisturbed: State) -> tuple[Outcome, list[str]]:
+    if last.code:
+        return "differs", [f"the next training failed: {last.last_words}"]
+    left = state_of(settings)
+    return left.outcome(undisturbed), left.differences(undisturbed)
 
 
 def state_of(settings: Settings) -> State:
     """Return what the trainings of a home have left."""
     champion = registry.champion(settings, NAME)
-    left = [*settings.home.glob("training/job/*"), *settings.home.glob("models/*/.unfinished-*")]
-    recorded = tuple((one["model_id"], one["promoted"], one["reason"]) for one in tracking.versions(settings, NAME))
+    left = [*settings.home.glob("training/job/*"), *settings.home.glob(f"models/*/{registry.UNFINISHED}*")]
+    recorded = tracking.versions(settings, NAME)
     return State(
         left=tuple(str(path.relative_to(settings.home)) for path in left),
         shards=shards.read_index(shards.folder(settings)).fingerprint(),
-        names=(tuple(card.model_id for card in registry.stored(settings, NAME)), recorded),
-        said=(tuple(msgspec.structs.replace(one, at_us=0) for one in registry.promotions(settings, NAME)), *_announced(settings)),
+        stored=tuple(Word("", card.model_id) for card in registry.stored(settings, NAME)),
+        recorded=tuple(Word(one["version"], one["model_id"], one["promoted"] == "true", one["reason"]) for one in recorded),
+        promoted=tuple(Word("", one.model_id, promoted=True, reason=one.reason) for one in registry.promotions(settings, NAME)),
+        announced=tuple(_announced(settings)),
         forecasts=OnnxForecaster(champion).forecast(_newest_windows(settings)).quantiles if champion else np.empty(0),
     )
 
@@ -182,12 +247,12 @@ def _newest_windows(settings: Settings) -> Windows:
     return dataset.part(rows, dataset.window_ends(rows)[-COMPARED:]).windows
 
 
-def _announced(settings: Settings) -> list[tuple[str, str, bool, str]]:
-    """Return the last word on each key of `models`: key, model, promoted, reason."""
+def _announced(settings: Settings) -> list[Word]:
+    """Return the last word on each key of `models`."""
     last: dict[str, ModelAnnouncement] = {}
     for record in bus.read_all(settings, "models"):
         last[(record.key or b"").decode()] = codec.decode(ModelAnnouncement, record.value)
-    return [(key, said.model_id, said.promoted, said.reason) for key, said in sorted(last.items())]
+    return [Word(key, said.model_id, said.promoted, said.reason) for key, said in sorted(last.items())]
 
 
 def as_table(figures: dict[str, Any]) -> Table:
@@ -196,7 +261,8 @@ def as_table(figures: dict[str, Any]) -> Table:
     for case in figures["cases"]:
         outcome = case["outcome"] if case["killed"] else "it was not killed"
         length_s = figures["step_s"][case["step"]]
-        shown.add_row(case["died_in"] or case["step"], f"{case['after_s']:.3f}", f"{length_s:.3f}", outcome)
+        said = "\n".join([outcome, *case["differences"]])
+        shown.add_row(case["died_in"] or case["step"], f"{case['after_s']:.3f}", f"{length_s:.3f}", said)
     return shown
 
 

@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 
 from models.evaluation import plots
 
+OF_QUANTILES = "loss (pinball + Huber, in volatilities)"
 
-def losses(by_name: Mapping[str, Sequence[float]]) -> bytes:
+
+def losses(by_name: Mapping[str, Sequence[float]], unit: str = OF_QUANTILES, *, logarithmic: bool = False) -> bytes:
     """Return a PNG of losses by epoch, one line a name; the least of each is marked."""
     figure = plots.figure_class()(figsize=(6.4, 3.6), layout="constrained")
     axes = figure.add_subplot()
@@ -19,7 +21,9 @@ def losses(by_name: Mapping[str, Sequence[float]]) -> bytes:
             best = min(range(len(values)), key=values.__getitem__)
             axes.plot(best + 1, values[best], "o", color=line.get_color())
     axes.set_xlabel("epoch")
-    axes.set_ylabel("loss (pinball + Huber, in volatilities)")
+    axes.set_ylabel(unit)
+    if logarithmic:
+        axes.set_yscale("log")
     axes.legend(frameon=False)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=120, metadata={"Software": None})

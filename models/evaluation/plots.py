@@ -54,7 +54,8 @@ def figure_class() -> Any:
     return Figure
 
 
-def _canvas(columns: int, draw: Callable[[list[Any]], None], height: float = 3.2) -> bytes:
+def canvas(columns: int, draw: Callable[[list[Any]], None], height: float = 3.2) -> bytes:
+    """Return a PNG of `columns` axes beside each other, which `draw` fills."""
     figure = figure_class()(figsize=(9.6, height), layout="constrained")
     draw([figure.add_subplot(1, columns, number + 1) for number in range(columns)])
     buffer = io.BytesIO()
@@ -78,7 +79,7 @@ def _skills(figures: Figures) -> bytes:
             axis.set_title(title, fontsize=9)
             axis.axhline(0, color="0.4", linewidth=0.8)
 
-    return _canvas(2, draw)
+    return canvas(2, draw)
 
 
 def _bars(axis: Any, figures: Figures, field: str) -> None:
@@ -108,7 +109,7 @@ def _coverages(figures: Figures) -> bytes:
             axis.set_title(f"{share} % interval", fontsize=9)
         axes[-1].legend(fontsize=6)
 
-    return _canvas(3, draw)
+    return canvas(3, draw)
 
 
 def _gains(trial: Trial, figures: Figures) -> bytes:
@@ -122,7 +123,7 @@ def _gains(trial: Trial, figures: Figures) -> bytes:
         if _others(figures):
             axes[0].legend(fontsize=7)
 
-    return _canvas(1, draw)
+    return canvas(1, draw)
 
 
 def _panels(figures: Figures, panel: Callable[[Any, Figures], None]) -> bytes:
@@ -134,7 +135,7 @@ def _panels(figures: Figures, panel: Callable[[Any, Figures], None]) -> bytes:
             axis.set_title(name, fontsize=8)
             axis.tick_params(labelsize=6)
 
-    return _canvas(len(models), draw, height=2.2)
+    return canvas(len(models), draw, height=2.2)
 
 
 def _pits(figures: Figures) -> bytes:
@@ -168,4 +169,4 @@ def _fan(trial: Trial, figures: Figures) -> bytes:
         axes[0].plot(came, color="k", linewidth=0.8)
         axes[0].set(ylabel=f"return, basis points ({name}, {figures['symbols'][0]})", xlabel="minute of the forecast")
 
-    return _canvas(1, draw)
+    return canvas(1, draw)

@@ -58,7 +58,7 @@ def page(figures: Figures, pictures: Iterable[tuple[str, bytes]], title: str) ->
             "".join(f"<p><b>{html.escape(line)}</b></p>" for line in verdicts(figures)),
             f"<div class='wide'><table><tr>{''.join(_heads())}</tr>{''.join(_rows(figures))}</table></div>",
             f"<ul>{''.join(f'<li>{html.escape(note)}</li>' for note in NOTES)}</ul>",
-            *(_picture(caption, png) for caption, png in pictures),
+            *(picture(caption, png) for caption, png in pictures),
             _models(figures),
             "</html>",
         )
@@ -120,7 +120,8 @@ def _number(value: float | None, form: str) -> str:
     return f"<td>{'-' if value is None else format(value, form)}</td>"
 
 
-def _picture(caption: str, png: bytes) -> str:
+def picture(caption: str, png: bytes) -> str:
+    """Return a figure with the picture in it."""
     inline = base64.b64encode(png).decode()
     text = html.escape(caption, quote=True)
     return f"<figure><img alt='{text}' src='data:image/png;base64,{inline}'><figcaption>{text}</figcaption></figure>"

@@ -21,16 +21,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.forecaster.recurrent import keras, losses, tf
-from models.forecaster.windows import FEATURES, WINDOW
 from models.training.checkpoint import Checkpoint
 from streams.errors import ModelError
 
 Samples = NDArray[np.float32]
 Examples = Callable[[int], Any]
-"""Epoch number to a `tf.data.Dataset` of single (features [50, F], targets [H, 2]), in an order that the seed gives."""
+"""Epoch number to a `tf.data.Dataset` of single (features [T, F], targets), in an order that the seed gives."""
 
 FORWARD = 1_024  # windows in one call of the network where nothing is learnt
-ANY_FEATURES = tf.TensorSpec([None, WINDOW, len(FEATURES)], tf.float32)
 
 
 @dataclass(frozen=True)
@@ -92,10 +90,15 @@ class Trainer:
         How.
     strategy : tf.distribute.Strategy | None
         On what; None: on one device.
+    loss : Callable
+        Of each window, [N], by its target and the network's output.
     """
 
-    def __init__(self, make: Callable[[], Any], plan: Plan, strategy: Any = None) -> None:
+    def __init__(
+        self, make: Callable[[], Any], plan: Plan, strategy: Any = None, loss: Callable[[Any, Any], Any] = losses
+    ) -> None:
         self.plan = plan
+        self._losses = loss
         self._strategy = strategy or tf.distribute.get_strategy()
         self._replicas = self._strategy.num_replicas_in_sync
         if plan.batch % self._replicas:
@@ -105,7 +108,8 @@ class Trainer:
             self._optimizer = keras.optimizers.Adam(plan.rate)
             self._optimizer.build(self.network.trainable_variables)
         self._step = tf.function(self._one_step)
-        self._forward = tf.function(lambda features: self.network(features, training=False), input_signature=[ANY_FEATURES])
+        any_features = tf.TensorSpec([None, *self.network.input_shape[1:]], tf.float32)
+        self._forward = tf.function(lambda features: self.network(features, training=False), input_signature=[any_features])
 
     def fit(
         self, examples: Examples, validation: tuple[Samples, Samples], checkpoint: Checkpoint | None = None, tell: Tell = _silent
@@ -173,7 +177,7 @@ class Trainer:
     def _replica_step(self, features: Any, targets: Any) -> Any:
         variables = self.network.trainable_variables
         with tf.GradientTape() as tape:
-            loss = tf.reduce_sum(losses(targets, self.network(features, training=True))) / self.plan.batch
+            loss = tf.reduce_sum(self._losses(targets, self.network(features, training=True))) / self.plan.batch
         gradients = tape.gradient(loss, [variable.value for variable in variables])
         summed = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, gradients)
         # the optimizer sums over the replicas once more, where there are some: each gives its share of what is summed already
@@ -185,7 +189,7 @@ class Trainer:
         total = 0.0
         for at in range(0, len(features), FORWARD):
             answers = self._forward(tf.constant(features[at : at + FORWARD]))
-            total += float(tf.reduce_sum(losses(targets[at : at + FORWARD], answers)))
+            total += float(tf.reduce_sum(self._losses(targets[at : at + FORWARD], answers)))
         return total / len(features)
 
     def _weights(self) -> list[Samples]:
@@ -208,7 +212,7 @@ def _assign(variables: Sequence[Any], values: Sequence[Any]) -> None:
 
 
 def of_arrays(features: Samples, targets: Samples, seed: int) -> Examples:
-    """Return the examples of [N, 50, F] and [N, H, 2], each epoch in another order that `seed` gives."""
+    """Return the examples of [N, T, F] and [N, ...], each epoch in another order that `seed` gives."""
     held = tf.constant(features), tf.constant(targets)
 
     def examples(epoch: int) -> Any:

@@ -30,7 +30,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
 
 @contextlib.contextmanager
 def alone(settings: Settings) -> Iterator[None]:
-    """Hold the lock of this home's trainings.
+    """Hold the lock of this home's trainings, and clear away what a killed one left half written.
 
     Raises
     ------
@@ -44,6 +44,7 @@ def alone(settings: Settings) -> Iterator[None]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise EnvironmentFault(f"another training runs in {settings.home}; wait for its end") from error
+        registry.tidy(settings)
         yield
 
 

@@ -9,7 +9,7 @@ import struct
 from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from aiokafka.record.util import calc_crc32c
 from google.protobuf import descriptor_pool, json_format, message_factory
@@ -28,9 +28,16 @@ MAP_FIELDS = [
 def write(path: Path, records: Iterable[bytes]) -> None:
     """Write `records` to a new file."""
     with path.open("wb") as file:
-        for record in records:
-            length = struct.pack("<Q", len(record))
-            file.write(length + _checksum(length) + record + _checksum(record))
+        write_to(file, records)
+
+
+def write_to(file: BinaryIO, records: Iterable[bytes]) -> int:
+    """Write `records` to an open file; return how many."""
+    count = 0
+    for count, record in enumerate(records, start=1):  # noqa: B007 - it is returned
+        length = struct.pack("<Q", len(record))
+        file.write(length + _checksum(length) + record + _checksum(record))
+    return count
 
 
 def example(values: Mapping[str, bytes | int]) -> bytes:

@@ -26,6 +26,7 @@ from streams.errors import ModelError
 if TYPE_CHECKING:
     from models.training.loop import History, Tell
 
+WORKER = "models.training.worker"
 ROUND_S = 0.2
 STOP_S = 10.0
 LAST_WORDS = 300  # characters of a dead worker's output that its error repeats
@@ -48,7 +49,7 @@ def fit(place: Place, count: int, tell: Tell) -> tuple[Any, History]:
         nonlocal known
         known = _tell(place, known, tell)
 
-    _run(place, count, look)
+    run(place.folder, count, look)
     own = fitting.trainer(place)
     history = fitting.run(own, place, tell, writes=False)  # over already: this reads what the workers reached
     return recurrent.in_full_precision(own.network, fitting.scaler(place)), history
@@ -63,18 +64,25 @@ def trace(place: Place, count: int, steps: int) -> tuple[list[float], list[Any]]
         As :func:`fit`.
     """
     out = place.folder / f"trace-{count}.npz"
-    _run(place, count, lambda: None, str(steps), str(out))
+    run(place.folder, count, lambda: None, str(steps), str(out))
     with out.open("rb") as file, np.load(file, allow_pickle=False) as held:
         return held["losses"].tolist(), [held[name] for name in sorted(held) if name != "losses"]
 
 
-def _run(place: Place, count: int, each: Callable[[], None], *more: str) -> None:
-    with _workers(place, count, more) as running:
+def run(folder: Path, count: int, each: Callable[[], None], *more: str, module: str = WORKER) -> None:
+    """Run `count` workers, `python -m MODULE FOLDER TF_CONFIG MORE...`, to their end; `each` is called meanwhile.
+
+    Raises
+    ------
+    ModelError
+        As :func:`fit`.
+    """
+    with _workers(folder, count, [module, str(folder)], more) as running:
         while any(process.poll() is None for process in running):
-            _check(running, place)
+            _check(running, folder)
             each()
             time.sleep(ROUND_S)
-        _check(running, place)
+        _check(running, folder)
 
 
 def _tell(place: Place, known: int, tell: Tell) -> int:
@@ -87,10 +95,10 @@ def _tell(place: Place, known: int, tell: Tell) -> int:
     return len(standing.train)
 
 
-def _check(running: list[subprocess.Popen[bytes]], place: Place) -> None:
+def _check(running: list[subprocess.Popen[bytes]], folder: Path) -> None:
     for number, process in enumerate(running):
         if process.poll():
-            words = _log(place, number).read_text(errors="replace").strip()[-LAST_WORDS:]
+            words = _log(folder, number).read_text(errors="replace").strip()[-LAST_WORDS:]
             raise ModelError(
                 f"worker {number} of {len(running)} ended early (status {process.returncode});"
                 f" train again, and it goes on from the last epoch. It said: {words}"
@@ -98,14 +106,14 @@ def _check(running: list[subprocess.Popen[bytes]], place: Place) -> None:
 
 
 @contextmanager
-def _workers(place: Place, count: int, more: Sequence[str]) -> Iterator[list[subprocess.Popen[bytes]]]:
+def _workers(folder: Path, count: int, job: Sequence[str], more: Sequence[str]) -> Iterator[list[subprocess.Popen[bytes]]]:
     addresses = [f"127.0.0.1:{port}" for port in free_ports(count)]
     running = []
     with ExitStack() as stack:
         for number in range(count):
-            said = stack.enter_context(_log(place, number).open("wb"))
+            said = stack.enter_context(_log(folder, number).open("wb"))
             cluster = json.dumps({"cluster": {"worker": addresses}, "task": {"type": "worker", "index": number}})
-            command = [sys.executable, "-m", "models.training.worker", str(place.folder), cluster, *more]
+            command = [sys.executable, "-m", *job, cluster, *more]
             running.append(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=said, stderr=said))
         try:
             yield running
@@ -125,8 +133,8 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def _log(place: Place, number: int) -> Path:
-    return place.folder / f"worker-{number}.log"
+def _log(folder: Path, number: int) -> Path:
+    return folder / f"worker-{number}.log"
 
 
 def free_ports(count: int) -> list[int]:

@@ -120,8 +120,14 @@ class Later(Echo):
         return []
 
 
+class Few(Echo):
+    """Takes few records at once, so that they come in many chunks."""
+
+    max_batch = 3
+
+
 class LeakyStream:
-    """Faust's stream, without every tenth record of a partition, the first time that it comes."""
+    """Faust's stream, without chunks that end with every tenth record of a partition, the first time that they come."""
 
     def __init__(self, stream: Any) -> None:
         self.stream = stream
@@ -147,7 +153,7 @@ class LeakyWorker(worker._Worker):  # noqa: SLF001 -- what Faust gives is not to
 def handler(mode: str, label: str, home: Path) -> Handler:
     modes: dict[str, Callable[[], Handler]] = {
         "echo": Echo,
-        "leaky": Echo,
+        "leaky": Few,
         "count": Count,
         "large": Large,
         "pair": lambda: Pair(label),

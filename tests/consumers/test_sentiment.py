@@ -10,16 +10,16 @@ import pytest
 from numpy.typing import NDArray
 
 from consumers import sentiment
-from consumers.known_texts import KnownTexts
 from consumers.sentiment import SentimentHandler
 from models.sentiment import minilm
 from models.sentiment.base import SentimentModel
+from models.sentiment.known_texts import DECIMALS, KnownTexts
 from streams import bus, codec
 from streams.bus import Outgoing, Record
 from streams.clock import MINUTE_US
 from streams.messages import DeadLetter, Headline, Sentiment
 
-STEP = 10**-sentiment.DECIMALS
+STEP = 10**-DECIMALS
 
 
 class CountingModel:

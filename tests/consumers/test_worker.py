@@ -9,6 +9,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
@@ -57,6 +58,13 @@ def values(config: Settings) -> list[int]:
     return [int(record.value or b"") for record in outputs(config)]
 
 
+def behind(config: Settings) -> int:
+    """Return how many records the workers together have not committed."""
+    with closing(bus.consumer(config, group_id=config.topic("echo"))) as client:
+        ends = client.end_offsets(bus.partitions_of(client, config, "ticks"))
+        return sum(end - (client.committed(place) or 0) for place, end in ends.items())
+
+
 def states(config: Settings, pid: int) -> list[str]:
     told = (codec.decode(Event, record.value) for record in bus.read_all(config, "events"))
     return [event.state for event in told if event.counts["pid"] == pid]
@@ -83,6 +91,7 @@ def test_every_record_comes_out_once_and_in_order_and_the_worker_stops_at_once(c
     eventually(lambda: len(outputs(config)) >= 3_000)
     code, seconds = terminate(process)
     assert (code, seconds < 5) == (0, True)
+    assert behind(config) == 0
     written, read = outputs(config), list(bus.read_all(config, "ticks"))
     assert written_by_partition(written) == written_by_partition(read)
     assert states(config, process.pid)[0] == "starting"
@@ -114,15 +123,17 @@ def test_a_handler_is_called_again_when_it_is_due(config: Settings, start: Start
 
 
 def test_a_killed_worker_loses_nothing(config: Settings, start: Start) -> None:
-    feed(config, range(30_000))
+    feed(config, range(60_000))
     process = start("echo")
-    eventually(lambda: len(outputs(config)) > 1_000, interval_s=0.02)
-    process.kill()
+    with closing(bus.consumer(config)) as client:
+        places = bus.partitions_of(client, config, "scores")
+        eventually(lambda: sum(client.end_offsets(places).values()) > 1_000, interval_s=0.02)
+        process.kill()
     process.wait()
-    assert len(set(values(config))) < 30_000, "it was killed too late to show anything"
-    feed(config, range(30_000, 30_010))
+    assert len(set(values(config))) < 60_000, "it was killed too late to show anything"
+    feed(config, range(60_000, 60_010))
     start("echo")
-    eventually(lambda: set(values(config)) == set(range(30_010)), 60, 0.5)
+    eventually(lambda: set(values(config)) == set(range(60_010)), 60, 0.5)
 
 
 def test_a_second_worker_takes_over_a_share_and_nothing_is_lost(config: Settings, start: Start) -> None:
@@ -137,6 +148,7 @@ def test_a_second_worker_takes_over_a_share_and_nothing_is_lost(config: Settings
     assert terminate(second)[0] == 0
     feed(config, range(6_000, 6_100))
     eventually(lambda: set(values(config)) == set(range(6_100)), 40)
+    eventually(lambda: behind(config) == 0)
 
 
 def test_records_that_faust_skips_are_read_again_in_their_turn(config: Settings, start: Start) -> None:

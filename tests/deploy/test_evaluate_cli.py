@@ -81,6 +81,7 @@ def test_the_forecast_call_is_timed_against_keras(own: Settings, tmp_path: Path)
     assert found["eager_times"] > 2
     assert found["batch_windows"] == 100
     assert found["batch_ms"] < 100 * found["served_ms"] * 5
+    assert found["batch_bound_ms"] * found["peak_gflops"] == pytest.approx(100 * 2e-6 * 50 * 512 * (128 + 11))
 
 
 def test_the_help_names_every_forecaster_of_the_catalogue(own: Settings) -> None:

@@ -9,38 +9,50 @@ import pytest
 from rich.console import Console
 
 from deploy.verify import training
-from deploy.verify.training import State
-from models.registry import Promotion
+from deploy.verify.training import State, Word
 from models.training.train import STEPS
 from streams.settings import Settings
 
-PROMOTED = Promotion(model_id="lstm-1", reason="promoted unchallenged")
+WORDS = (Word("", "lstm-1", promoted=True, reason="promoted unchallenged"),)
 WHOLE = State(
     left=(),
     shards="abc",
-    names=(("lstm-1",), (("lstm-1", "true", "promoted unchallenged"),)),
-    said=((PROMOTED,), ("forecaster", "lstm-1", True, "promoted unchallenged")),
+    stored=(Word("", "lstm-1"),),
+    recorded=WORDS,
+    promoted=WORDS,
+    announced=(WORDS[0]._replace(key="forecaster"), WORDS[0]._replace(key="forecaster:challenger")),
     forecasts=np.full((2, 3, 7), 1e-4),
 )
-OTHER = (("lstm-2",), (("lstm-2", "true", "promoted unchallenged"),))
-TWICE = (WHOLE.names[0], WHOLE.names[1] * 2)
+OTHER = replace(
+    WHOLE,
+    stored=(Word("", "lstm-2"),),
+    recorded=(WORDS[0]._replace(model_id="lstm-2"),),
+    promoted=(WORDS[0]._replace(model_id="lstm-2"),),
+    announced=tuple(word._replace(model_id="lstm-2") for word in WHOLE.announced),
+)
 
 
 @pytest.mark.parametrize(
-    ("left", "outcome"),
+    ("left", "outcome", "difference"),
     [
-        (WHOLE, "same"),
-        (replace(WHOLE, names=OTHER), "same forecasts, another id"),
-        (replace(WHOLE, names=OTHER, forecasts=WHOLE.forecasts * 1.01), "differs"),
-        (replace(WHOLE, names=TWICE), "differs"),
-        (replace(WHOLE, said=WHOLE.said[:1]), "differs"),
-        (replace(WHOLE, shards="abd"), "differs"),
-        (replace(WHOLE, left=("training/job/job.json",)), "differs"),
-        (replace(WHOLE, forecasts=np.empty(0)), "differs"),
+        (WHOLE, "same", ""),
+        (OTHER, "same forecasts, another id", ""),
+        (replace(OTHER, forecasts=WHOLE.forecasts * 1.01), "differs", "the champion forecasts something else"),
+        (replace(OTHER, recorded=OTHER.recorded * 2), "differs", "recorded: lstm-2 True"),
+        (replace(WHOLE, recorded=WORDS * 2), "differs", "recorded: lstm-1 True"),
+        (replace(WHOLE, promoted=()), "differs", "promoted: nothing instead of lstm-1"),
+        (replace(WHOLE, announced=WHOLE.announced[:1]), "differs", "announced: forecaster lstm-1"),
+        (replace(OTHER, promoted=(OTHER.promoted[0]._replace(promoted=False),)), "differs", "promoted: lstm-2 promoted"),
+        (replace(WHOLE, shards="abd"), "differs", "other shards"),
+        (replace(WHOLE, left=("training/job/job.json",)), "differs", "left unfinished: training/job/job.json"),
+        (replace(WHOLE, forecasts=np.empty(0)), "differs", "the champion forecasts something else"),
     ],
 )
-def test_what_is_left_is_told_apart(left: State, outcome: str) -> None:
+def test_what_is_left_is_told_apart(left: State, outcome: str, difference: str) -> None:
     assert left.outcome(WHOLE) == outcome
+    found = left.differences(WHOLE)
+    assert len(found) == bool(difference)
+    assert all(said.startswith(difference) for said in found)
 
 
 def test_every_step_is_killed_within_its_length_and_a_seed_repeats_the_points() -> None:

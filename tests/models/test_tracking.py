@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -95,3 +96,24 @@ def test_files_that_are_no_database_are_one_sentence(connected: Settings, model:
     (own.home / "registry" / "mlflow.db").write_bytes(b"no database" * 1000)
     with pytest.raises(EnvironmentFault, match="cannot be used"):
         tracking.record(own, model, Facts("0123", {}))
+
+
+def test_a_record_that_was_killed_while_it_was_begun_is_begun_again(connected: Settings) -> None:
+    own = msgspec.structs.replace(connected, tracking="")
+    command = [
+        sys.executable,
+        "-c",
+        "from models import tracking; from streams import settings; tracking.versions(settings.load(), 'x')",
+    ]
+    process = subprocess.Popen(command, env=_environment() | own.environment())
+    eventually(lambda: process.poll() is not None or _has_tables(own), 60, 0.01)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL, "it was killed too late to show anything"
+    assert not (own.home / "registry" / tracking.DATABASE).exists()
+    assert tracking.versions(own, "x") == []
+    assert [path.name for path in (own.home / "registry").iterdir() if path.name.startswith(tracking.UNFINISHED)] == []
+
+
+def _has_tables(own: Settings) -> bool:
+    made = [*(own.home / "registry").glob(f"**/{tracking.DATABASE}")]
+    return any(path.stat().st_size > 100_000 for path in made)

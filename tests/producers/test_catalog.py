@@ -42,7 +42,7 @@ def test_a_word_is_a_name_and_perhaps_an_argument() -> None:
 
 @pytest.mark.parametrize("word", ["", "yfinanse", ":x", "Simulated"])
 def test_an_unknown_name_is_answered_with_those_that_exist(word: str) -> None:
-    with pytest.raises(SourceError, match="replay, simulated and none"):
+    with pytest.raises(SourceError, match="rss, replay, simulated and none"):
         parse(word)
 
 
@@ -51,6 +51,8 @@ def test_an_unknown_name_is_answered_with_those_that_exist(word: str) -> None:
     [
         ("none", "none", "cannot both be none"),
         ("simulated", "replay:x", "replay and simulated cannot be mixed"),
+        ("simulated", "rss:http://x", "only live vendors can"),
+        ("rss:http://x", "none", "rss has no ticks"),
         ("simulated:fast", "simulated:fast", "takes no argument"),
         ("replay", "replay", "needs a folder or a file"),
         ("replay:/not/here", "replay:/not/here", "does not exist"),

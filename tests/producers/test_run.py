@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -18,14 +18,14 @@ from kafka.errors import MessageSizeTooLargeError
 
 from deploy.ledger import Ledger
 from producers import resume
-from producers.base import Event, Pulse, SessionEnd, Source, Story, Trade
+from producers.base import Event, Pulse, Report, SessionEnd, Source, Story, Told, Trade
 from producers.closings import Closer
 from producers.pace import AtSpeed, Course, Pace, Unpaced
 from producers.prints import Regular
 from producers.replay import Replay
 from producers.run import Producing, steps
 from streams import bus, codec
-from streams.clock import MINUTE_US, SECOND_US
+from streams.clock import MINUTE_US, SECOND_US, wall_ts_us
 from streams.messages import Event as StatusEvent
 from streams.messages import Headline, Tick
 from streams.settings import Settings
@@ -293,3 +293,36 @@ def test_headlines_reach_every_partition_with_their_closings(config: Settings) -
     for record in bus.read_all(config, "headlines"):
         places[record.partition] += codec.decode(Headline, record.value).closes
     assert places == dict.fromkeys(range(config.partitions), 1)
+
+
+class Vendors:
+    """A live source that remembers, with one trade, one repeat and one alert."""
+
+    name = "vendors"
+    live = True
+    lines = ("one", "two")
+
+    def __init__(self) -> None:
+        self.told: list[Told] = []
+
+    def remember(self, told: Iterable[Told]) -> None:
+        self.told = list(told)
+
+    def events(self, resume_after: int = -1) -> Iterator[Event]:
+        yield Trade(wall_ts_us(), "AAPL", 1.0, 1.0, 7, source="one")
+        yield Story(wall_ts_us(), "s1", ("AAPL",), "Apple rises", source="two")
+        yield Report(wall_ts_us(), {"lost": 3}, "two: the line is down")
+
+
+@pytest.mark.parametrize("marked", [False, True])
+def test_a_source_that_remembers_is_told_what_is_there_and_its_alerts_are_heard(config: Settings, marked: bool) -> None:
+    for _ in range(2):
+        source = Vendors()
+        produce(config, Regular(source) if marked else source)
+    assert [(one.source, one.symbol, one.seq, one.id, one.text) for one in source.told] == [
+        ("one", "AAPL", 7, "", ""),
+        ("two", "", -1, "s1", "Apple rises"),
+    ]
+    said = [codec.decode(StatusEvent, record.value) for record in bus.read_all(config, "events")]
+    alerts = [event for event in said if event.kind == "alert"]
+    assert [(event.detail, event.counts) for event in alerts] == [("two: the line is down", {"lost": 3})] * 2

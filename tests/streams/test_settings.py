@@ -111,3 +111,25 @@ def test_settings_are_frozen() -> None:
 def test_every_setting_says_what_it_is() -> None:
     hints = get_type_hints(settings.Settings, include_extras=True)
     assert all(hints[name].__metadata__[0].description for name in settings.Settings.__struct_fields__)
+
+
+def test_a_secret_shows_itself_to_whoever_asks_for_it_and_to_nobody_else(tmp_path: Path) -> None:
+    config = settings.load({"TICKCAST_ALPACA_KEY": "k-123"}, console_token="t-456")
+    assert (config.alpaca_key.reveal(), config.console_token.reveal()) == ("k-123", "t-456")
+    shown = f"{config} {config!r} {config.alpaca_key} {[config.alpaca_key]!r}"
+    assert "k-123" not in shown
+    assert "t-456" not in shown
+    assert not config.alpaca_secret
+
+
+def test_a_secret_may_be_kept_in_a_file(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("k-123\n")
+    config = settings.load({"TICKCAST_ALPACA_KEY_FILE": str(tmp_path / "key")})
+    assert settings.load(config.environment()) == config
+    assert config.alpaca_key.reveal() == "k-123"
+    with pytest.raises(SettingsError, match="cannot be read: FileNotFoundError"):
+        settings.load({"TICKCAST_ALPACA_KEY_FILE": str(tmp_path / "none")})
+    with pytest.raises(SettingsError, match="are both set"):
+        settings.load({"TICKCAST_ALPACA_KEY_FILE": str(tmp_path / "key"), "TICKCAST_ALPACA_KEY": "x"})
+    with pytest.raises(SettingsError, match="symbols_file"):
+        settings.load({"TICKCAST_SYMBOLS_FILE": str(tmp_path / "key")})

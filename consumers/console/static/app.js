@@ -5,13 +5,13 @@ import { byId, say } from "./dom.js";
 import { renderFrame, renderLink } from "./frame.js";
 import { Horizon, MarketView } from "./market.js";
 import { ModelsView } from "./models.js";
+import { OutlookView } from "./outlook.js";
 import { PipelineView } from "./pipeline.js";
 import { ReplayView } from "./replay.js";
 import { SkillView } from "./skill.js";
 import { connect, Store } from "./stream.js";
 import { Search, Tabs } from "./tabs.js";
-
-const THEMES = ["auto", "light", "dark"];
+import { dress } from "./theme.js";
 
 takeToken();
 listenToDialogs();
@@ -22,6 +22,7 @@ const horizon = new Horizon(() => store.changed());
 const market = new MarketView(store, horizon);
 const search = new Search(tabs, (symbol) => market.choose(symbol));
 const [skill, pipeline, models, replay] = [new SkillView(horizon), new PipelineView(orders), new ModelsView(orders), new ReplayView(orders)];
+const outlook = new OutlookView(byId("tab-outlook"));
 /** @type {Record<string, (state: import("./stream.js").State) => void>} */
 const VIEWS = {
   market: (state) => market.render(state),
@@ -29,7 +30,7 @@ const VIEWS = {
   pipeline: (state) => pipeline.render(state),
   models: (state) => models.render(state),
   replay: (state) => replay.render(state),
-  outlook: () => undefined,
+  outlook: (state) => outlook.render(market.symbol, [...state.symbols.keys()]),
 };
 
 store.subscribe((state) => {
@@ -40,24 +41,13 @@ store.subscribe((state) => {
   VIEWS[tabs.shown](state);
 });
 
-/** @param {string} theme */
-function wear(theme) {
-  if (theme === "auto") delete document.documentElement.dataset.theme;
-  else document.documentElement.dataset.theme = theme;
-  say(byId("theme"), `Theme: ${theme}`);
-  market.chart.repaint();
-}
-
-byId("theme").addEventListener("click", () => {
-  const next = THEMES[(THEMES.indexOf(document.documentElement.dataset.theme ?? "auto") + 1) % THEMES.length];
-  localStorage.setItem("theme", next);
-  wear(next);
-});
 for (const link of document.querySelectorAll("[data-goal]")) {
   link.addEventListener("click", () => requestAnimationFrame(() => byId(link.getAttribute("data-goal") ?? "").scrollIntoView()));
 }
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => market.chart.repaint());
 setInterval(() => renderLink(store.state), 1000);
 
-wear(localStorage.getItem("theme") ?? "auto");
+dress(() => {
+  market.chart.repaint();
+  outlook.repaint();
+});
 connect(store);

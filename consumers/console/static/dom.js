@@ -30,6 +30,16 @@ export function svg(tag, attributes, ...children) {
   return element;
 }
 
+/** Only web addresses become links: a headline may come from anywhere. @param {string} text @param {string} url @returns {HTMLElement} */
+export function linked(text, url) {
+  if (!/^https?:\/\//i.test(url)) return make("span", { class: "text", text });
+  const link = make("a", { class: "text", text });
+  link.setAttribute("href", url);
+  link.setAttribute("rel", "noopener noreferrer");
+  link.setAttribute("target", "_blank");
+  return link;
+}
+
 /** Set the text and the class only where they differ, so that a quiet page causes no layout. @param {Element} element @param {string} text @param {string} [name] */
 export function say(element, text, name) {
   if (element.textContent !== text) element.textContent = text;

@@ -1,7 +1,7 @@
 // The Market view: symbols, the chosen symbol's chart, the verdict on its forecasts, and its headlines.
 
 import { PriceChart } from "./chart.js";
-import { byId, make, say, svg } from "./dom.js";
+import { byId, linked, make, say, svg } from "./dom.js";
 import { isHeld, matured } from "./fan.js";
 import * as format from "./format.js";
 import { Polling } from "./polling.js";
@@ -287,7 +287,7 @@ export class MarketView {
     const probabilities = score && `positive ${score.p_positive.toFixed(2)}, neutral ${score.p_neutral.toFixed(2)}, negative ${score.p_negative.toFixed(2)}, by ${score.model_id}`;
     const mark = make("span", { class: `score ${score && Math.abs(score.score) >= 0.05 ? format.direction(score.score) : "muted"}`, text: score ? format.score(score.score) : "···", title: probabilities ?? "not scored yet" });
     const about = make("span", { class: "about", text: `${format.dateTime(headline.event_ts_us)} · ${headline.symbols.join(", ")} · ${headline.source}` });
-    return make("li", { class: minuteOf(headline) === this.pinned ? "pinned" : "" }, mark, linked(headline), about);
+    return make("li", { class: minuteOf(headline) === this.pinned ? "pinned" : "" }, mark, linked(headline.text, headline.url), about);
   }
 }
 
@@ -312,16 +312,6 @@ function sticks(headlines, symbol) {
     if (found) scores.set(minuteOf(headline), [...(scores.get(minuteOf(headline)) ?? []), found.score]);
   }
   return new Map([...scores].map(([minute, values]) => [minute, values.reduce((sum, value) => sum + value, 0) / values.length]));
-}
-
-/** Only web addresses become links: a headline may come from anywhere. @param {import("./stream.js").Headline} headline */
-function linked(headline) {
-  if (!/^https?:\/\//i.test(headline.url)) return make("span", { class: "text", text: headline.text });
-  const link = make("a", { class: "text", text: headline.text });
-  link.setAttribute("href", headline.url);
-  link.setAttribute("rel", "noopener noreferrer");
-  link.setAttribute("target", "_blank");
-  return link;
 }
 
 /** @param {number[]} closes @returns {string} */

@@ -8,8 +8,9 @@ from contextlib import AbstractContextManager, closing, contextmanager
 
 import pytest
 
-from consumers.console.server import ConsoleServer, listen
-from consumers.console.tapes import Tapes
+from consumers.console.outlooks import Outlooks
+from consumers.console.server import Backends, ConsoleServer, listen
+from consumers.console.tapes import NoTapes, Tapes
 from streams import bus
 from streams.messages import Message
 from streams.settings import Settings
@@ -22,10 +23,11 @@ Produce = Callable[..., None]
 
 
 @contextmanager
-def serving(config: Settings, name: str = HOST, tapes: Tapes | None = None) -> Iterator[str]:
+def serving(config: Settings, name: str = HOST, tapes: Tapes | None = None, outlooks: Outlooks | None = None) -> Iterator[str]:
     """Serve the page on a free port of loopback, as if under `name`; yield its address."""
     with listen(HOST, 0) as listener, closing(bus.producer(config)) as client:
-        server = ConsoleServer(config, name, bus.StatusReporter(config, "console", client), tapes)
+        behind = Backends(tapes=tapes or NoTapes(), outlooks=outlooks)
+        server = ConsoleServer(config, name, bus.StatusReporter(config, "console", client), behind)
         thread = threading.Thread(target=server.serve_topics, args=(listener,))
         thread.start()
         try:

@@ -39,7 +39,7 @@ EMPTY = {
     "Pipeline": "No dead letter: every message could be used",
     "Models": "the random walk with its EWMA volatility forecasts alone",
     "Replay": "No tape is in the folder of TICKCAST_TAPES",
-    "Outlook": "Its model comes with the studies",
+    "Outlook": "There is no feed of daily prices here",
 }
 
 pytestmark = [

@@ -33,7 +33,7 @@ from models.registry import Promotion
 from models.sentiment import base
 from streams import bus
 from streams.messages import DeadLetter, Event, ModelAnnouncement
-from streams.settings import Settings
+from streams.settings import Secret, Settings
 from streams.testing import eventually
 from tests.consumers.console.conftest import Console, Produce, serving
 from tests.consumers.console.samples import bar, forecast, headline, score, sentiment, status
@@ -90,6 +90,7 @@ def test_every_answer_is_as_the_document_says(address: str) -> None:
         "/v1/events": {},
         "/v1/audit": {},
         "/v1/dead_letters": {},
+        "/v1/outlook": {},
         "/v1/control": {},
         "/v1/replay": {},
         "/v1/tapes": {},
@@ -165,6 +166,7 @@ def test_metrics_are_prometheus_text(address: str) -> None:
     assert samples["tickcast_ready"] == "1.0"
     assert samples['tickcast_topic_records_total{topic="scores"}'] == "4.0"
     assert samples['tickcast_role_up{role="produce"}'] == "1.0"
+    assert samples['tickcast_drifts_total{symbol="AAPL"}'] == "1"
 
 
 def test_an_etag_saves_what_is_known(address: str) -> None:
@@ -185,7 +187,7 @@ def test_an_etag_saves_what_is_known(address: str) -> None:
         ("GET", "/v1/forecasts?limit=0", 422, "limit: "),
         ("GET", "/v1/forecasts?role=king", 422, "role: "),
         ("GET", "/v1/nothing", 404, ""),
-        ("POST", "/v1/outlook/AAPL", 501, "its model comes with the studies"),
+        ("POST", "/v1/outlook/AAPL", 501, "this console has no feed of daily prices"),
         ("POST", "/v1/symbols", 401, "nothing is changed here without the token"),
     ],
 )
@@ -229,7 +231,7 @@ def test_the_names_in_the_store_are_those_that_training_writes() -> None:
 @contextmanager
 def closed(config: Settings) -> Iterator[str]:
     """Serve as if beyond loopback: under another name than a loopback one."""
-    with serving(msgspec.structs.replace(config, console_token="secret"), name="0.0.0.0") as address:  # noqa: S104 - a name here
+    with serving(msgspec.structs.replace(config, console_token=Secret("secret")), name="0.0.0.0") as address:  # noqa: S104 - a name here
         yield address
 
 

@@ -19,7 +19,7 @@ from producers.replay import Replay
 from streams import bus, control
 from streams.clock import MINUTE_US, wall_ts_us
 from streams.messages import Control, DeadLetter, Event
-from streams.settings import Settings
+from streams.settings import Secret, Settings
 from streams.testing import eventually
 from tests.consumers.console.conftest import Produce, serving
 from tests.consumers.console.samples import START_US, bar, status
@@ -39,7 +39,7 @@ pytestmark = [
 @pytest.fixture
 def own(config: Settings) -> Settings:
     """Return settings whose console takes orders."""
-    return msgspec.structs.replace(config, console_token="secret")
+    return msgspec.structs.replace(config, console_token=Secret("secret"))
 
 
 @contextmanager

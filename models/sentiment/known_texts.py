@@ -13,17 +13,29 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from urllib.parse import quote
 
+import numpy as np
+from numpy.typing import NDArray
+
 log = logging.getLogger(__name__)
 
 Probabilities = tuple[float, float, float]  # positive, negative, neutral
 Meanings = dict[str, Probabilities | None]  # None: the model knows no word of the text
 
+DECIMALS = 4  # a batch's padding moves a probability by about 1e-7: coarser than that, so that repeats are equal bytes
 IN_MEMORY = 50_000  # a story is often repeated for days; this is some 10 MB
 IN_FILE = 1_000_000  # some 70 MB
 AT_ONCE = 500  # hashes in one question to SQLite, which allows 999 in old builds
 BUSY_S = 2.0  # how long to wait for another worker of the group that writes
 
 SCHEMA = "CREATE TABLE IF NOT EXISTS texts (id INTEGER PRIMARY KEY, hash BLOB UNIQUE, positive REAL, negative REAL, neutral REAL)"
+
+
+def rounded(row: NDArray[np.float64]) -> Probabilities | None:
+    """Return one row of what a model says as it is remembered and sent; None where the model knows no word of the text."""
+    if np.isnan(row).any():
+        return None
+    positive, negative, neutral = (round(float(value), DECIMALS) for value in row)
+    return positive, negative, neutral
 
 
 def file_of(cache: Path, model_id: str) -> Path:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from consumers.known_texts import KnownTexts, Meanings, file_of
+from models.sentiment.known_texts import KnownTexts, Meanings, file_of
 
 GOOD = (0.5, 0.25, 0.25)
 

@@ -1,4 +1,4 @@
-"""`tickcast bench burst`: the whole pipeline at a steady rate, a minute of twenty times as much, and the way back.
+"""`tickcast verify burst`: the whole pipeline at a steady rate, a minute of twenty times as much, and the way back.
 
 It must drain without loss, its memory must not grow, and while it is behind people must see forecasts of the newest prices, never
 an older one behind a newer one. Latencies are differences of the broker's time stamps; what is lost is what the audit misses.

@@ -1,0 +1,87 @@
+"""Daily closes and headlines of a stock from Yahoo Finance, by `yfinance`, for the monthly outlook.
+
+See :class:`streams.daily.DailyFeed`. Yahoo tells only the newest headlines of a stock, so that the months before are often quiet.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+from collections.abc import Iterable, Mapping
+from datetime import UTC, date, datetime
+from typing import Any
+
+from streams.clock import SECOND_US
+from streams.daily import Close, Story
+from streams.errors import FeedFault, UnknownSymbol
+
+PERIOD = "2y"
+TIMEOUT_S = 10
+HEADLINES = 200
+
+
+class DailyYahoo:
+    """Yahoo Finance."""
+
+    name = "Yahoo Finance"
+
+    def closes(self, symbol: str) -> list[Close]:
+        """Return two years of adjusted closes."""
+        yahoo = _client()
+        try:
+            history = yahoo.Ticker(symbol).history(period=PERIOD, interval="1d", auto_adjust=True, timeout=TIMEOUT_S)
+        except yahoo.exceptions.YFTickerMissingError as error:
+            raise UnknownSymbol(f"Yahoo Finance has no prices of {symbol}: {error}") from error
+        except Exception as error:
+            raise _fault(yahoo, error) from error
+        return closes_of(zip(history.index.date, history["Close"], strict=True), symbol)
+
+    def stories(self, symbol: str) -> list[Story]:
+        """Return the newest headlines."""
+        yahoo = _client()
+        try:
+            return stories_of(yahoo.Ticker(symbol).get_news(count=HEADLINES))
+        except Exception as error:
+            raise _fault(yahoo, error) from error
+
+
+def closes_of(rows: Iterable[tuple[date, float]], symbol: str) -> list[Close]:
+    """Return days and prices as closes, without those that are missing."""
+    found = [Close(day, float(price)) for day, price in rows if math.isfinite(price) and price > 0]
+    if not found:
+        raise UnknownSymbol(f"Yahoo Finance has no prices of {symbol}")
+    return sorted({one.day: one for one in found}.values())
+
+
+def stories_of(articles: Iterable[Mapping[str, Any]]) -> list[Story]:
+    """Return Yahoo's articles as headlines, by time; one without a title or a time is none."""
+    told = (article.get("content") or {} for article in articles)
+    found = [
+        Story(_moment_us(one["pubDate"]), one["title"], (one.get("canonicalUrl") or {}).get("url") or "")
+        for one in told
+        if one.get("title") and one.get("pubDate")
+    ]
+    return sorted(found)
+
+
+def _moment_us(text: str) -> int:
+    return int(datetime.fromisoformat(text).astimezone(UTC).timestamp()) * SECOND_US
+
+
+def _client() -> Any:
+    try:
+        yahoo = importlib.import_module("yfinance")  # a second, and pandas
+    except ImportError as error:
+        raise FeedFault(
+            "Yahoo Finance cannot be asked: `pip install yfinance`, or set TICKCAST_OUTLOOK to a folder of files"
+        ) from error
+    yahoo.config.debug.hide_exceptions = False  # else it logs what failed, and returns an empty table
+    return yahoo
+
+
+def _fault(yahoo: Any, error: Exception) -> FeedFault:
+    """Return what happened; all but a strange answer may be better in a moment."""
+    strange = isinstance(error, KeyError | TypeError | ValueError)
+    if isinstance(error, yahoo.exceptions.YFRateLimitError):
+        return FeedFault("Yahoo Finance says that it was asked too often; try again in some minutes")
+    return FeedFault(f"Yahoo Finance does not answer: {error}", retriable=not strange)
