@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from deploy.local.broker import free_port
-from streams.settings import Settings
+from streams.settings import Secret, Settings
 from streams.testing import eventually
 from tests.consumers.console.test_page import ARTIFACTS, CHROMIUM, browser, page
 from tests.deploy.test_control import replaying
@@ -31,7 +31,7 @@ pytestmark = [
 @pytest.fixture
 def day(config: Settings, shared_data: Path, tmp_path: Path) -> Iterator[str]:
     """Run `tickcast replay` of that day at 60 times its speed, with a page; yield the page's address."""
-    own = msgspec.structs.replace(config, topic_prefix="", sentiment="minilm", console_token="secret")
+    own = msgspec.structs.replace(config, topic_prefix="", sentiment="minilm", console_token=Secret("secret"))
     port = free_port()
     options = ("--speed", "60", "--page", "--port", str(port), "--stay")
     with replaying(own, tmp_path / "log", str(shared_data / "tape-2012-06-21"), *options) as process:
