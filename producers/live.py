@@ -310,5 +310,9 @@ class Live:
         least = [state.delay.least_us for state in self._states.values() if state.delay.least_us is not None]
         skew = {"least_delay_ms": min(least) // 1_000} if least else {}
         counts = self._counts | Counter(self._intake.counts)
+        lines = {
+            "up": sum(state.is_up for state in self._states.values()),
+            "open": sum(state.hours.is_open(now_us) for state in self._trading()),
+        }
         for detail in alerts or [""]:
-            yield Report(now_us, {**counts, **skew, "up": sum(state.is_up for state in self._states.values())}, detail)
+            yield Report(now_us, {**counts, **skew, **lines}, detail)

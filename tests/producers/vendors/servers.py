@@ -65,7 +65,6 @@ class Server(ABC):
         self.connections = 0
         self.requests: list[str] = []
         self._numbers: dict[str, int] = {}
-        self._loop = asyncio.new_event_loop()
         self._runner: web.AppRunner | None = None
 
     @abstractmethod
@@ -183,6 +182,7 @@ class Server(ABC):
 
     def start(self) -> None:
         """Serve, on a thread of its own."""
+        self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._serve, daemon=True, name="vendor")
         self._thread.start()
         eventually(lambda: self._runner is not None)

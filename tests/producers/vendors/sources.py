@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import msgspec
@@ -57,6 +60,34 @@ KINDS = {
         ("AAPL", "MSFT"),
         lambda address: {"polygon_url": address, "polygon_key": Secret(massive_server.KEY)},
     ),
-    "yfinance": Kind(Yahoo, "yfinance", ("AAPL", "MSFT"), lambda address: {"yfinance_url": f"ws://{address}/?version=2"}),
+    "yfinance": Kind(
+        Yahoo,
+        "yfinance",
+        ("AAPL", "MSFT"),
+        # its news go nowhere: no test asks Yahoo
+        lambda address: {"yfinance_url": f"ws://{address}/?version=2", "yfinance_proxy": "http://127.0.0.1:9"},
+    ),
     "ccxt": Kind(Binance, "ccxt", ("BTC/USDT", "ETH/USDT"), lambda address: {"ccxt_url": address}),
 }
+
+
+@contextmanager
+def trading(server: Server, symbols: tuple[str, ...], every_s: float = 0.05) -> Iterator[None]:
+    """Let trades happen for the length of a `with` block, from the first line on."""
+    over = threading.Event()
+
+    def trade() -> None:
+        for number in itertools.count():
+            if over.wait(every_s):
+                return
+            if server.sockets:
+                one = server.trade(symbols[number % len(symbols)], price=100 + number % 16 / 8)
+                server.tell(one)
+
+    thread = threading.Thread(target=trade, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join(timeout=5)
