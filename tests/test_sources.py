@@ -182,8 +182,8 @@ def test_the_lake_has_every_tick_that_the_vendors_sent_once(run: Run) -> None:
 
     # what yfinance misses while its line is down is lost: Yahoo cannot be asked
     whole = [one for name, happened in run.happened.items() if name != "yfinance" for one in happened]
-    expected = Counter((one.symbol, one.event_ts_us, one.price) for one in whole)
-    quotes = Counter((one.symbol, one.event_ts_us, one.price) for one in run.happened["yfinance"])
+    expected: Counter[tuple[object, ...]] = Counter((one.symbol, one.event_ts_us, one.price) for one in whole)
+    quotes: Counter[tuple[object, ...]] = Counter((one.symbol, one.event_ts_us, one.price) for one in run.happened["yfinance"])
     eventually(lambda: found() >= expected, 120, 3)
     assert found() - expected <= quotes
     assert (found() - expected).total() > 0.8 * quotes.total()
