@@ -25,10 +25,19 @@ $(STAMP): requirements.lock pyproject.toml $(filter .uv/%,$(UV))
 lock: $(filter .uv/%,$(UV)) ## resolve the dependencies again into requirements.lock
 	$(UV) pip compile --quiet --generate-hashes --no-emit-index-url --extra dev --extra train --extra plots --python-version 3.11 pyproject.toml -o requirements.lock
 
-check: install ## lint, types, the import law, generated documents
+# TypeScript, which checks the types of the page's modules: from npm, by the lock file, run by the Node that a Python package brings
+TYPES := consumers/console/types
+TSC := .venv/typescript/node_modules/.bin/tsc
+$(TSC): $(TYPES)/package.json $(TYPES)/package-lock.json $(STAMP)
+	@mkdir -p .venv/typescript && cp $(TYPES)/package.json $(TYPES)/package-lock.json .venv/typescript/
+	@PATH="$(CURDIR)/.venv/bin:$$PATH" npm ci --prefix .venv/typescript --ignore-scripts --no-audit --no-fund --silent
+	@touch $@
+
+check: install $(TSC) ## lint, types, the import law, generated documents
 	$(RUN)ruff check .
 	$(RUN)ruff format --check .
 	$(RUN)mypy
+	$(RUN)node $(TSC) -p $(TYPES)/tsconfig.json
 	$(RUN)lint-imports
 	$(RUN)python -m deploy.documents --check
 

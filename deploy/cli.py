@@ -27,6 +27,7 @@ from deploy import (
     proof_cli,
     replay_cli,
     roles,
+    sources_cli,
     study_cli,
     tailing,
     tape_cli,
@@ -53,7 +54,12 @@ app = typer.Typer(
 )
 out = Console()
 
-Source = Annotated[str, typer.Option(help="shorthand: this source for both ticks and headlines, as NAME[:ARG]")]
+Source = Annotated[
+    str,
+    typer.Option(
+        help="shorthand: this source for ticks and headlines, as far as it has them: NAME[:ARG] of `tickcast sources list`"
+    ),
+]
 Ticks = Annotated[str, typer.Option(help="where ticks come from: NAME[:ARG], or none")]
 Headlines = Annotated[str, typer.Option(help="where headlines come from: NAME[:ARG], or none")]
 Replay = Annotated[str, typer.Option(help="shorthand: a folder with ticks.* and headlines.* to replay")]
@@ -352,6 +358,7 @@ def parity(
 
 
 app.add_typer(tape_cli.app, name="tape")
+app.add_typer(sources_cli.app, name="sources")
 app.add_typer(dead_cli.app, name="dead")
 app.command()(replay_cli.record)
 app.command()(replay_cli.replay)

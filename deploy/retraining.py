@@ -19,10 +19,11 @@ from typing import Any
 
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
+from kafka.errors import KafkaError
 
 from streams import bus, codec, control
 from streams.clock import wall_ts_us
-from streams.errors import BadMessage
+from streams.errors import BadMessage, BrokerGone
 from streams.messages import Control, Event
 from streams.settings import Settings
 
@@ -140,8 +141,17 @@ class Retrainer:
             self._tell(f"drift: {event.detail}; a training is due in {seconds:.0f} s")
 
     def _take_orders(self, stop: threading.Event) -> None:
+        while not stop.is_set():
+            try:
+                self._follow_orders(stop)
+            except (KafkaError, BrokerGone):  # it is on its way back
+                stop.wait(STATUS_S)
+
+    def _follow_orders(self, stop: threading.Event) -> None:
         self._book.take(control.decoded(bus.read_all(self._settings, "control")))
         for asked in self._book.begun():
+            if asked is self._ordered:
+                continue
             self._answer(asked, "refused", "the training was broken off; ask again, it goes on from where it was")
         for records in bus.follow(self._settings, "control", stop=stop.is_set):
             self._book.take(control.decoded(records))

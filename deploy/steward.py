@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import signal
 import threading
-import time
 from collections.abc import Callable
 
 import msgspec
@@ -47,7 +46,6 @@ class Steward:
         self._starting: Control | None = None
         self._client = bus.producer(settings)
         self._reporter = bus.StatusReporter(settings, ROLE, self._client)
-        self._said_s = 0.0
         self._does: dict[str, Callable[[Control], None]] = {
             "promote": self._promote,
             "rollback": self._roll_back,
@@ -57,6 +55,8 @@ class Steward:
 
     def run(self, stop: threading.Event) -> None:
         """Carry out orders until `stop` is set; what it has started ends with it."""
+        teller = threading.Thread(target=self._tell_how, args=(stop,), daemon=True, name="status")
+        teller.start()
         try:
             while not stop.is_set():
                 try:
@@ -66,6 +66,7 @@ class Steward:
                     stop.wait(RETRY_S)
         finally:
             self._end_replay()
+            teller.join()
             self._client.flush()
             self._client.close()
 
@@ -79,7 +80,6 @@ class Steward:
             for asked in self._mine(self._book.waiting()):
                 self._carry_out(asked)
             self._watch_replay()
-            self._say()
 
     @staticmethod
     def _mine(orders: list[Control]) -> list[Control]:
@@ -167,12 +167,13 @@ class Steward:
             self._starting = None
         return True
 
-    def _say(self) -> None:
-        if time.monotonic() - self._said_s < STATUS_S:
-            return
-        self._said_s = time.monotonic()
-        page = 0 if self._replay is None else self._replay.settings.console_port
-        self._reporter.say("ready", "a replay runs beside" if page else "", {"replay_page": page} if page else {})
+    def _tell_how(self, stop: threading.Event) -> None:
+        """Say how it goes from a thread: a promotion may take longer than anybody listens."""
+        while not stop.is_set():
+            running = self._replay
+            page = 0 if running is None else running.settings.console_port
+            self._reporter.say("ready", "a replay runs beside" if page else "", {"replay_page": page} if page else {})
+            stop.wait(STATUS_S)
 
 
 def run(settings: Settings) -> None:

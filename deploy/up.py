@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 from rich.console import Console
 
-from deploy import audit, pages, roles, running, steering
+from deploy import audit, pages, replaying, roles, running, steering
 from deploy.ledger import Reader
 from deploy.local import jars, supervisor
 from deploy.local.processes import GIVES_WAY, LAST, Process
@@ -78,8 +78,10 @@ def _noted(settings: Settings, options: Options, console: Console) -> dict[str, 
 
 
 def begun_again(settings: Settings, options: Options, again: Again) -> Settings:
-    """Return settings of a new namespace whose tape will run as it was told."""
+    """Return settings of a new namespace whose tape will run as it was told; the old one goes, where it was made for the tape."""
     named = namespaced(msgspec.structs.replace(settings, topic_prefix=""), options.choice)
+    if settings.topic_prefix.startswith("replay-"):
+        replaying.forget(settings)
     if bus.address_file(settings).exists():
         bus.address_file(named).write_text(f"{named.broker} {named.topic_prefix}")
     bus.ensure_topics(named)

@@ -33,6 +33,7 @@ HOLE_US = SECOND_US  # a number that is missing may only be late
 ASK_AGAIN_US = 5 * SECOND_US
 FARTHEST_US = 60 * MINUTE_US  # no older trades are asked for: the engine would not take them
 TRIES = 3  # to get at the past, or at numbers that are missing, before a line goes on without
+QUIET_US = 30 * MINUTE_US
 WILD_US = 60 * SECOND_US  # no clock is so wrong: such a time is a mistake
 SKEWED_US = 2 * SECOND_US
 
@@ -110,6 +111,7 @@ class Live:
         self._reported_us = self._pulse_us = 0
         self._stories: list[Story] = []
         self._night = False
+        self._traded_us = 0
 
     def remember(self, told: Iterable[Told]) -> None:
         """Take in what is in the topics already: it is not sent again, and what came since is asked for."""
@@ -239,6 +241,7 @@ class Live:
             self._counts["repeats"] += 1
             return
         self._counts["sent"] += 1
+        self._traded_us = now_us
         wild = trade.event_ts_us - now_us > WILD_US
         self._counts["ahead"] += wild
         self._night = False
@@ -288,7 +291,8 @@ class Live:
     def _tick(self, now_us: int) -> Iterator[Event]:
         """Yield the pulse that is due, or the session's end, where nothing on its way can be before it."""
         trading = self._trading()
-        if trading and all(state.hours.has_ended(now_us) for state in trading):
+        quiet = now_us - self._traded_us > QUIET_US  # who trades at night is right, and the calendar wrong
+        if trading and quiet and all(state.hours.has_ended(now_us) for state in trading):
             if not self._night:
                 self._night = True
                 yield SessionEnd(max(self._pulse_us, now_us - GRACE_US))
@@ -306,5 +310,9 @@ class Live:
         least = [state.delay.least_us for state in self._states.values() if state.delay.least_us is not None]
         skew = {"least_delay_ms": min(least) // 1_000} if least else {}
         counts = self._counts | Counter(self._intake.counts)
+        lines = {
+            "up": sum(state.is_up for state in self._states.values()),
+            "open": sum(state.hours.is_open(now_us) for state in self._trading()),
+        }
         for detail in alerts or [""]:
-            yield Report(now_us, {**counts, **skew, "up": sum(state.is_up for state in self._states.values())}, detail)
+            yield Report(now_us, {**counts, **skew, **lines}, detail)

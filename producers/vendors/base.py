@@ -17,10 +17,13 @@ from dataclasses import replace
 from typing import Any, Literal, Protocol
 
 from producers.base import Story, Trade
+from streams.clock import MINUTE_US
 from streams.errors import LineLost
 
 log = logging.getLogger(__name__)
 
+DAY_US, NEW_YORK_US = 24 * 60 * MINUTE_US, 5 * 60 * MINUTE_US
+NUMBER_BITS = 50
 PLAIN_IDS = 1 << 62  # vendors' own numbers are below it, what is made of other ids is above: they never meet
 
 
@@ -151,6 +154,18 @@ def seq_of(number: object, *more: object) -> int:
         return int(text)
     digest = hashlib.blake2b("\n".join(map(str, (number, *more))).encode(), digest_size=8).digest()
     return PLAIN_IDS | int.from_bytes(digest) >> 2
+
+
+def number_of_day(event_ts_us: int, number: int) -> int:
+    """Return the `seq` of a trade whose vendor counts, or gives ids, anew each day: the day, then the number.
+
+    Days begin at 5:00 UTC, midnight of New York's winter: no session of a US market has two.
+
+    >>> number_of_day(5 * 3_600_000_000, 7) > number_of_day(5 * 3_600_000_000 - 1, 8)
+    True
+    """
+    day = (event_ts_us - NEW_YORK_US) // DAY_US
+    return day % 4_096 << NUMBER_BITS | number % (1 << NUMBER_BITS)
 
 
 def notice(word: Literal["cancels", "corrects"], earlier_seq: int, said: Trade) -> Trade:

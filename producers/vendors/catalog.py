@@ -46,9 +46,12 @@ TICKS: frozenset[Part] = frozenset({"ticks"})
 HEADLINES: frozenset[Part] = frozenset({"headlines"})
 
 VENDORS: Mapping[str, Vendor] = {
+    "alpaca": Vendor(BOTH, "TICKCAST_ALPACA_KEY, TICKCAST_ALPACA_SECRET", "Alpaca's, and of its feed the exchanges'"),
     "ccxt": Vendor(TICKS, "ccxt:EXCHANGE, default binance; no key; --symbols BTC/USDT", "the exchange's"),
     "file": Vendor(BOTH, "file:PATH of a growing CSV or JSONL", "none"),
+    "polygon": Vendor(BOTH, "TICKCAST_POLYGON_KEY", "Massive's (Polygon.io's), and of its feed the exchanges'"),
     "rss": Vendor(HEADLINES, "rss:URL of an RSS or Atom feed, several separated by spaces", "the publisher's"),
+    "yfinance": Vendor(BOTH, "no key; --symbols as Yahoo writes them", "Yahoo's (yfinance is for personal use only)"),
 }
 
 

@@ -5,6 +5,7 @@ import { byId, make, say } from "./dom.js";
 /** @typedef {{command_id: string, kind: string, asked_by: string, wall_ts_us: number, arguments: Record<string, string>, state: string, said: string}} Order */
 
 const KEY = "tickcast token";
+const PATIENCE_MS = 30_000;
 const MARK = /[#&]token=([^&]+)/;
 
 /** Take the token out of the address, where it came behind the `#`, and keep it for this tab of the browser. */
@@ -23,7 +24,7 @@ export function token() {
 /** Gives orders and says what became of them. */
 export class Orders {
   constructor() {
-    /** Where to say what becomes of an order, by its id. @type {Map<string, HTMLElement>} */
+    /** Where to say what becomes of an order, and when it was given, by its id. @type {Map<string, [HTMLElement, number]>} */
     this.places = new Map();
   }
 
@@ -36,13 +37,14 @@ export class Orders {
     if (response?.status === 401) sessionStorage.removeItem(KEY);
     if (!response?.ok) return say(place, await refusal(response));
     const { command_id } = await response.json();
-    this.places.set(command_id, place);
+    this.places.set(command_id, [place, performance.now()]);
   }
 
   /** Say what became of the orders that were given here. @param {Map<string, Order>} orders */
   render(orders) {
-    for (const [id, place] of this.places) {
+    for (const [id, [place, given_ms]] of this.places) {
       const order = orders.get(id);
+      if (!order?.state && performance.now() - given_ms > PATIENCE_MS) say(place, "Nobody has answered yet: Pipeline says which processes run.");
       if (!order?.state) continue;
       say(place, order.said[0].toUpperCase() + order.said.slice(1));
       if (order.state !== "begun") this.places.delete(id);

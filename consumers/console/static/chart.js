@@ -27,7 +27,9 @@ export class PriceChart {
     this.candles = this.chart.addSeries(CandlestickSeries, { borderVisible: false, priceLineStyle: 1 });
     // Holds the minutes to come, so that the time axis has a place for the fan.
     this.future = this.chart.addSeries(LineSeries, { lastValueVisible: false, priceLineVisible: false });
-    [this.ma7, this.ma21] = [1, 1].map((lineWidth) => this.chart.addSeries(LineSeries, { lineWidth, lastValueVisible: false, priceLineVisible: false, crosshairMarkerVisible: false }));
+    const mean = () => this.chart.addSeries(LineSeries, { lineWidth: 1, lastValueVisible: false, priceLineVisible: false, crosshairMarkerVisible: false });
+    this.ma7 = mean();
+    this.ma21 = mean();
     this.fan = new Fan();
     this.past = new PastFans();
     this.candles.attachPrimitive(this.past);

@@ -15,6 +15,12 @@ export class Fan {
     /** @type {Forecast[]} */
     this.forecasts = [];
     this.colours = { fan: "", walk: "" };
+    /** The chart and the series that it is attached to. @type {any} */
+    this.chart = null;
+    /** @type {any} */
+    this.series = null;
+    /** @type {(() => void) | undefined} */
+    this.requestUpdate = undefined;
   }
 
   /** @param {any} attached */

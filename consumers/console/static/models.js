@@ -19,6 +19,7 @@ export class ModelsView {
     this.drifted = [];
     this.models = new Polling(() => "v1/models", (known) => this.show(known));
     this.drifts = new Polling(() => "v1/events?kind=drift&limit=20", (page) => this.showDrifts(page));
+    new ResizeObserver(() => drawTimeline(this.families, this.drifted)).observe(byId("line"));
     byId("retrain").addEventListener("click", () => this.retrain());
     byId("rollback").addEventListener("click", () => this.rollBack());
   }

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import msgspec
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from consumers.console.tapes import Tape
+from consumers.console.tapes import Tape, Tapes
 from deploy.tapes import HomeTapes, described
 from producers.pace import Course
 from producers.replay import Replay
@@ -40,6 +42,15 @@ def own(config: Settings) -> Settings:
     return msgspec.structs.replace(config, console_token=Secret("secret"))
 
 
+@contextmanager
+def opened(own: Settings, page: Page, tapes: Tapes | None = None) -> Iterator[None]:
+    """Open the page of a console with its token, for the length of a block; it leaves before the console goes."""
+    with serving(own, tapes=tapes) as address:
+        page.goto(f"{address}/#token=secret")
+        yield
+        page.goto("about:blank")
+
+
 def words(config: Settings, kind: str) -> list[Control]:
     """Return the orders of a kind, without answers."""
     said = control.decoded(bus.read_all(config, "control"))
@@ -56,8 +67,7 @@ def seek(page: Page, minute: float) -> None:
 
 def test_a_tape_is_held_sought_and_hurried_from_the_page(own: Settings, tape: Path, page: Page) -> None:
     known = Known(tape)
-    with running(own, Replay.of_folder(tape), Course(1)) as run, serving(own, tapes=known) as address:
-        page.goto(f"{address}/#token=secret")
+    with running(own, Replay.of_folder(tape), Course(1)) as run, opened(own, page, known):
         expect(page.locator("#mode")).to_have_text("REPLAY")
         assert "secret" not in page.url
         page.locator("#course").click()
@@ -106,8 +116,7 @@ def test_a_tape_is_chosen_and_started_beside_what_runs(own: Settings, tape: Path
     folder.mkdir(parents=True)
     (folder / "<b>june").symlink_to(tape)
     produce(bar(0), status("produce", detail="simulated, seed 7"), status("steward", replay_page=8399))
-    with serving(own, tapes=HomeTapes(own)) as address:
-        page.goto(f"{address}/#token=secret")
+    with opened(own, page, HomeTapes(own)):
         expect(page.locator("#mode")).to_have_text("SIMULATED")
         page.get_by_role("link", name="Replay", exact=True).click()
         row = page.locator("#tapes tbody tr")
@@ -132,8 +141,7 @@ def test_models_are_promoted_rolled_back_and_trained_only_when_that_is_meant(own
         kind="drift", role="score", wall_ts_us=wall_ts_us(), detail="AAPL: residuals grew", counts={"event_ts_us": START_US}
     )
     produce(bar(0), status("steward"), status("retrain"), drift)
-    with serving(own) as address:
-        page.goto(f"{address}/#token=secret")
+    with opened(own, page):
         page.get_by_role("link", name="Models", exact=True).click()
         expect(page.locator("#line circle")).to_have_count(5)
         page.locator("#line circle.promoted").first.click()
@@ -168,8 +176,7 @@ def test_a_dead_letter_is_sent_again_once_and_logs_are_read(own: Settings, page:
     logs.mkdir(parents=True)
     (logs / "stream.log").write_text("".join(f"line {number}\n" for number in range(900)) + "<script>secret\n")
     produce(bar(0), status("stream"))
-    with serving(own) as address, steward(own):
-        page.goto(f"{address}/#token=secret")
+    with opened(own, page), steward(own):
         page.get_by_role("link", name="Pipeline", exact=True).click()
         expect(page.locator("#roles tbody tr", has_text="steward")).to_be_visible()
         for summary in page.locator("#letters summary").all():
@@ -186,23 +193,23 @@ def test_a_dead_letter_is_sent_again_once_and_logs_are_read(own: Settings, page:
 
 
 def test_without_the_token_the_page_asks_for_it_and_a_wrong_one_changes_nothing(
-    own: Settings, page: Page, browser: Browser, produce: Produce
+    own: Settings, browser: Browser, produce: Produce
 ) -> None:
     produce(bar(0), status("produce", detail="replay:x", speed_milli=1_000, paused=0, seek_ts_us=0, first_ts_us=1, last_ts_us=2))
     with serving(own) as address:
-        opened = browser.new_page()  # its complaint about the 401 is meant
-        opened.goto(f"{address}/#replay")
-        opened.get_by_role("button", name="Pause").click()
-        opened.get_by_role("button", name="Cancel").click()
-        expect(opened.locator("#replay-answer")).to_contain_text("needs the console's token")
-        opened.get_by_role("button", name="Pause").click()
-        opened.locator("#token").fill("wrong")
-        opened.get_by_role("button", name="Use it").click()
-        expect(opened.locator("#replay-answer")).to_contain_text("nothing is changed here without the token")
+        page = browser.new_page()  # its complaint about the 401 is meant
+        page.goto(f"{address}/#replay")
+        page.get_by_role("button", name="Pause").click()
+        page.get_by_role("button", name="Cancel").click()
+        expect(page.locator("#replay-answer")).to_contain_text("needs the console's token")
+        page.get_by_role("button", name="Pause").click()
+        page.locator("#token").fill("wrong")
+        page.get_by_role("button", name="Use it").click()
+        expect(page.locator("#replay-answer")).to_contain_text("nothing is changed here without the token")
         assert words(own, "replay") == []
-        opened.get_by_role("button", name="Pause").click()
-        opened.locator("#token").fill("secret")
-        opened.locator("#token").press("Enter")
-        expect(opened.locator("#replay-answer")).to_have_text("…")
+        page.get_by_role("button", name="Pause").click()
+        page.locator("#token").fill("secret")
+        page.locator("#token").press("Enter")
+        expect(page.locator("#replay-answer")).to_have_text("…")
         assert eventually(lambda: words(own, "replay"))[0].arguments == {"do": "pause"}
-        opened.close()
+        page.close()

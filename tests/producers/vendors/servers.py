@@ -65,7 +65,6 @@ class Server(ABC):
         self.connections = 0
         self.requests: list[str] = []
         self._numbers: dict[str, int] = {}
-        self._loop = asyncio.new_event_loop()
         self._runner: web.AppRunner | None = None
 
     @abstractmethod
@@ -87,7 +86,7 @@ class Server(ABC):
         number = self._numbers.get(symbol, self.FIRST_NUMBER) + 1
         self._numbers[symbol] = number
         # vendors that tell milliseconds lose no more than the test's
-        at_us = (ts_us or wall_ts_us() + self.ahead_us) // 1_000 * 1_000
+        at_us = (ts_us or self._now_us()) // 1_000 * 1_000
         one = Happened(at_us, symbol, price, size, number)
         self.happened.append(one)
         return one
@@ -105,9 +104,9 @@ class Server(ABC):
             self.tell(made[-1])
         return made
 
-    def push(self, *frames: str | bytes) -> None:
-        """Send frames as they are."""
-        asyncio.run_coroutine_threadsafe(self._push(frames), self._loop).result(10)
+    def push(self, *frames: str | bytes, to: set[web.WebSocketResponse] | None = None) -> None:
+        """Send frames as they are, to the lines of trades or to others."""
+        asyncio.run_coroutine_threadsafe(self._push(frames, self.sockets if to is None else to), self._loop).result(10)
 
     def garble(self, *trades: Happened) -> None:
         """Send the first half of what tells of `trades`."""
@@ -127,13 +126,16 @@ class Server(ABC):
 
     # how it works
 
-    async def _push(self, frames: Sequence[str | bytes]) -> None:
-        for socket in list(self.sockets):
+    def _now_us(self) -> int:
+        return wall_ts_us() + self.ahead_us
+
+    async def _push(self, frames: Sequence[str | bytes], sockets: set[web.WebSocketResponse]) -> None:
+        for socket in list(sockets):
             for frame in (one for one in frames if self.wants(socket, one)):
                 try:
                     await (socket.send_str(frame) if isinstance(frame, str) else socket.send_bytes(frame))
                 except ConnectionError:
-                    self.sockets.discard(socket)
+                    sockets.discard(socket)
 
     async def _cut(self) -> None:
         for socket in list(self.sockets):
@@ -180,6 +182,7 @@ class Server(ABC):
 
     def start(self) -> None:
         """Serve, on a thread of its own."""
+        self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._serve, daemon=True, name="vendor")
         self._thread.start()
         eventually(lambda: self._runner is not None)
@@ -197,12 +200,20 @@ class Server(ABC):
         runner = web.AppRunner(app, shutdown_timeout=0.1)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", self.port).start()
+        await self.also(runner)
         self._runner = runner
+
+    async def also(self, runner: web.AppRunner) -> None:  # noqa: B027 - most vendors have one port
+        """Serve on further ports."""
+
+    async def not_any_more(self) -> None:  # noqa: B027 - as above
+        """Close them."""
 
     def stop(self) -> None:
         """Take the server away."""
         self.cut()
         if self._runner is not None:
+            asyncio.run_coroutine_threadsafe(self.not_any_more(), self._loop).result(10)
             asyncio.run_coroutine_threadsafe(self._runner.cleanup(), self._loop).result(10)
             self._runner = None
         self._loop.call_soon_threadsafe(self._loop.stop)
