@@ -17,7 +17,7 @@ from schemathesis.config import SchemathesisConfig
 from schemathesis.specs.openapi.checks import ignored_auth, positive_data_acceptance, unsupported_method
 
 from consumers.console import guard
-from streams.settings import Settings
+from streams.settings import Secret, Settings
 from streams.testing import eventually
 from tests.consumers.console.conftest import Produce, serving
 from tests.consumers.console.samples import bar, forecast, headline, score, sentiment, status
@@ -40,7 +40,7 @@ def document(config: Settings, produce: Produce, monkeypatch: pytest.MonkeyPatch
     produce(bar(0), forecast(0), score(0), headline(1), sentiment(1), status("produce", detail="replay:x", speed_milli=1))
     produce(status("steward"), status("retrain"))
     outlooks = listed(model_file(tmp_path))
-    with serving(msgspec.structs.replace(config, console_token="secret"), outlooks=outlooks) as address:
+    with serving(msgspec.structs.replace(config, console_token=Secret("secret")), outlooks=outlooks) as address:
         eventually(lambda: len(got(address, "/v1/health")["health"]["roles"]) == 4)
         yield schemathesis.openapi.from_url(f"{address}/v1/openapi.json", config=SchemathesisConfig(seed=7)).exclude(
             path="/v1/stream"  # it never ends
