@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from threading import Event
+from time import monotonic
 from typing import Any
 
 import httpx
@@ -82,14 +83,18 @@ def clock() -> Clock:
 
 @pytest.fixture
 def served(feed: ListFeed, weights: Path, clock: Clock) -> Iterator[Outlooks]:
-    """Return outlooks of the feed that wait for nothing between questions."""
+    made = listed(weights, feed, clock)
+    yield made
+    made.close()
+
+
+def listed(weights: Path, feed: ListFeed | None = None, clock: Callable[[], float] = monotonic) -> Outlooks:
+    """Return outlooks of a list, by the networks in the file `weights`, that wait for nothing between questions."""
 
     def load() -> Outlooker:
         return Outlooker(Reader(WordModel(), KnownTexts()), Estimator(weights))
 
-    made = Outlooks(feed, load, ("AAPL", "MSFT"), clock=clock, pause=lambda _s: None, today=lambda: TODAY)
-    yield made
-    made.close()
+    return Outlooks(feed or ListFeed(), load, ("AAPL", "MSFT"), clock=clock, pause=lambda _s: None, today=lambda: TODAY)
 
 
 @pytest.fixture

@@ -13,19 +13,14 @@ import msgspec
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
-from consumers.console.outlooks import Outlooks
 from deploy.local.broker import free_port
-from models.outlook.estimator import Estimator
-from models.outlook.outlook import Outlooker
-from models.sentiment.known_texts import KnownTexts
-from models.sentiment.reading import Reader
 from streams import settings
 from streams.settings import Settings
 from streams.testing import eventually
 from tests.consumers.console.conftest import Produce, serving
-from tests.consumers.console.test_outlook import TODAY, ListFeed
+from tests.consumers.console.test_outlook import listed
 from tests.consumers.console.test_page import CHROMIUM, QUIET, market, photograph
-from tests.models.outlook.samples import WordModel, model_file
+from tests.models.outlook.samples import model_file
 
 pytestmark = [
     pytest.mark.slow,
@@ -96,11 +91,7 @@ def test_the_tab_offers_the_stock_that_is_shown_and_keeps_its_outlook(
     config: Settings, produce: Produce, page: Page, tmp_path: Path
 ) -> None:
     produce(*market("MSFT", 5))
-    file = model_file(tmp_path)
-    made = Outlooks(
-        ListFeed(), lambda: Outlooker(Reader(WordModel(), KnownTexts()), Estimator(file)), ("AAPL",), today=lambda: TODAY
-    )
-    with serving(config, outlooks=made) as address:
+    with serving(config, outlooks=listed(model_file(tmp_path))) as address:
         page.goto(address)
         expect(page.locator("#chart-title")).to_have_text("MSFT")
         page.keyboard.press("6")

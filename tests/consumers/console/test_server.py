@@ -16,7 +16,7 @@ from msgspec import structs
 from consumers.console.server import listen, run
 from streams.clock import wall_ts_us
 from streams.errors import EnvironmentFault
-from streams.settings import Settings
+from streams.settings import Secret, Settings
 from streams.testing import eventually
 from tests.consumers.console.conftest import HOST, Console, Produce, serving
 from tests.consumers.console.samples import bar, forecast, headline, score, sentiment, status
@@ -162,7 +162,7 @@ def test_a_taken_port_is_told_in_one_sentence(config: Settings) -> None:
     ],
 )
 def test_slow_and_oversized_requests_are_refused_and_leave_nothing(config: Settings, begun: bytes, answered: bytes) -> None:
-    own = structs.replace(config, console_timeout_s=1.0, console_token="secret")
+    own = structs.replace(config, console_timeout_s=1.0, console_token=Secret("secret"))
     with serving(own) as address:
         place = ("127.0.0.1", int(address.rpartition(":")[2]))
         sockets = [socket.create_connection(place, timeout=20) for _ in range(20)]
