@@ -18,8 +18,10 @@ from streams import settings
 from streams.settings import Settings
 from streams.testing import eventually
 from tests.models.forecaster.samples import rows
-from tests.models.studies.files import bars, index, stock
+from tests.models.studies.files import bars, headlines, index, stock
 from tests.models.training.lakes import fill
+
+DAYS = 4_800  # weekdays since the middle of 2006
 
 
 @pytest.fixture
@@ -29,11 +31,13 @@ def own(tmp_path: Path) -> Settings:
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """Return a folder of daily files: one symbol with a hole, one that was listed later."""
+    """Return a folder with what each study reads: one symbol with a hole, one that was listed later, an index, headlines."""
     folder = tmp_path / "data"
-    stock(folder, "AAPL", bars(400, 1), holed=50)
+    stock(folder, "AAPL", bars(DAYS, 1), holed=DAYS - 150)
+    stock(folder, "MSFT", bars(DAYS, 3))
     stock(folder, "TSLA", bars(330, 2))
     index(folder, 400)
+    headlines(folder)
     return folder
 
 

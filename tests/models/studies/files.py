@@ -46,3 +46,16 @@ def index(folder: Path, count: int) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join(lines) + "\n")
     return path
+
+
+def headlines(folder: Path) -> Path:
+    """Write `headlines/some.csv`: three a month for each of two stocks, 2007 to 2011."""
+    told = ("{} beats estimates", "{} cuts its outlook", "{} opens a new office")
+    lines = ["time_utc,symbols,title"]
+    for month in range(5 * 12):
+        at = f"{2007 + month // 12}-{month % 12 + 1:02}-15T10:00:00Z"
+        lines += [f"{at},{symbol},{text.format(symbol)} ({month})" for symbol in ("AAPL", "MSFT") for text in told]
+    path = folder / "headlines" / "some.csv"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(lines) + "\n")
+    return path
