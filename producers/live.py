@@ -58,6 +58,7 @@ class _State:
         self.tries = 0  # to find numbers that are missing
         self.held: list[Trade | Story] | None = None  # what comes while it catches up
         self.told_skew = False
+        self.told_down = ""  # why it was down when that was told last
 
     @property
     def name(self) -> str:
@@ -168,7 +169,7 @@ class Live:
             yield from self._went_wrong(state, said)
 
     def _up(self, state: _State, now_us: int) -> None:
-        state.is_up, state.up_us = True, now_us
+        state.is_up, state.up_us, state.told_down = True, now_us, ""
         self._counts["connected"] += 1
         if state.complete_us is not None and state.can_ask:
             state.held = [] if state.held is None else state.held
@@ -184,14 +185,17 @@ class Live:
             state.asking = False
             state.failures += 1
             wait_us = int(said.error.after_s * SECOND_US) if isinstance(said.error, Throttled) else 0
-            state.ask_at_us = said.came_us + max(wait_us, ASK_AGAIN_US)
-            self._alerts.append(f"{state.name}: what was missed cannot be had now ({said.error})")
+            patience_us = ASK_AGAIN_US if state.failures < TRIES else self._reconcile_us
+            state.ask_at_us = said.came_us + max(wait_us, patience_us)
+            if state.failures <= TRIES:
+                self._alerts.append(f"{state.name}: what was missed cannot be had now ({said.error})")
             if state.failures >= TRIES:
                 yield from self._release(state, ())
         else:
-            state.is_up = False
             self._counts["lost"] += 1
-            self._alerts.append(f"{state.name}: the line is down ({said.error}); it is built again")
+            if state.is_up or state.told_down != str(said.error):
+                self._alerts.append(f"{state.name}: the line is down ({said.error}); it is built again")
+            state.is_up, state.told_down = False, str(said.error)
 
     def _heard(self, state: _State, said: Said) -> Iterator[Event]:
         for event in said.events:
