@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from producers.base import Report, SessionEnd, Story, Told, Trade
+from producers.base import Pulse, Report, SessionEnd, Story, Told, Trade
 from producers.closings import Closer
 from producers.intake import Intake
 from producers.live import Live
@@ -201,8 +201,11 @@ def test_a_time_that_no_clock_can_have_moves_nothing_and_reaches_the_engine_to_b
         feed.say(trade(0), trade(1, ago_s=-3600), trade(2))
         heard.until(lambda: len(heard.trades) == 3)
     closer = Closer("script", 1)
+    heard.events.append(Pulse(wall_ts_us() + 2 * MINUTE_US))
     records = [record for event in heard.events for step in steps(event, closer) for record in closer.records(step)]
     ticks = [codec.decode(Tick, record.value) for record in records if record.topic == "ticks"]
+    assert {tick.seq for tick in ticks if tick.closes} == {2}
+    ticks = [tick for tick in ticks if not tick.closes]
     wild = next(tick for tick in ticks if tick.seq == 1)
     assert wild.event_ts_us - wild.clock_ts_us > 3_500 * SECOND_US
     assert not any(tick.late for tick in ticks)
