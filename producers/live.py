@@ -320,7 +320,7 @@ class Live:
         if trading and quiet and all(state.hours.has_ended(now_us) for state in trading):
             if not self._night:
                 self._night = True
-                yield SessionEnd(max(self._pulse_us, now_us - GRACE_US))
+                yield SessionEnd(minute_start_us(now_us - GRACE_US) - 1)  # no minute that still goes on is closed
             return
         if not (self._is_timed() and all(state.is_whole for state in trading)):
             return

@@ -174,6 +174,9 @@ def test_a_silent_line_is_torn_down_in_an_open_market_and_left_alone_in_a_closed
     sunday = 1_764_432_000_000_000  # 2025-11-29 16:00 UTC, a Saturday
     with listening(Script(silence_s=0.3, calendar="XNYS"), clock=lambda: sunday + wall_ts_us() - now_us) as heard:
         heard.until(lambda: len([event for event in heard.events if isinstance(event, SessionEnd)]) == 1)
+        (ended,) = [event for event in heard.events if isinstance(event, SessionEnd)]
+        assert ended.event_ts_us % MINUTE_US == MINUTE_US - 1
+        assert ended.event_ts_us < sunday + wall_ts_us() - now_us
         end = time.monotonic() + 1
         heard.until(lambda: time.monotonic() > end)
         assert heard.counts["silent"] == 0
