@@ -35,7 +35,7 @@ class Closer:
     minute, one closing goes out for each open symbol, and one to every partition of `headlines`, behind all that belongs
     to the minute. A late trade of a minute before the symbol's first gets the closings that are missing from there on, with
     its own price. A trade that bars leave out (`Trade.excluded`) moves the clock and flows on; it opens nothing, and no
-    closing repeats it.
+    closing repeats it; nor one of a time ahead of all clocks (`Trade.ahead`), which does not move the clock either.
 
     Parameters
     ----------
@@ -119,7 +119,8 @@ class Closer:
         )
         record = outgoing("ticks", event.symbol, tick)
         yield record
-        if not event.excluded and self._clock_ts_us - event.event_ts_us <= self._lateness_us and _keeps_contract(record):
+        unfit = event.excluded or event.ahead or self._clock_ts_us - event.event_ts_us > self._lateness_us
+        if not unfit and _keeps_contract(record):
             yield from self._remember(event)
 
     def _remember(self, trade: Trade) -> Iterator[Outgoing]:

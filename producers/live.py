@@ -3,7 +3,8 @@
 * A line that breaks is built again (`line.py`). What its vendor has of the time between, and what was garbled or is missing
   in a count of 1, 2, 3, is asked for and put in its place; what was sent already, even by a predecessor, is not sent again.
 * While a line of trades is down or catching up, the clock stands: no minute ends that may still lack trades.
-* The clock follows the vendors' clocks, not ours: they may be seconds apart.
+* The clock follows the vendors' clocks, not ours: they may be seconds apart, and a delayed feed minutes behind. Stories wait for
+  the trades of their time.
 * A silent line is torn down, unless its market is closed; at night the session ends.
 """
 
@@ -33,6 +34,7 @@ HOLE_US = SECOND_US  # a number that is missing may only be late
 ASK_AGAIN_US = 5 * SECOND_US
 FARTHEST_US = 60 * MINUTE_US  # no older trades are asked for: the engine would not take them
 TRIES = 3  # to get at the past, or at numbers that are missing, before a line goes on without
+TIMING_US = 30 * SECOND_US  # so long stories wait, at the start, for a first trade to tell how far behind trades are
 QUIET_US = 30 * MINUTE_US
 WILD_US = 60 * SECOND_US  # no clock is so wrong: such a time is a mistake
 SKEWED_US = 2 * SECOND_US
@@ -56,6 +58,7 @@ class _State:
         self.tries = 0  # to find numbers that are missing
         self.held: list[Trade | Story] | None = None  # what comes while it catches up
         self.told_skew = False
+        self.told_down = ""  # why it was down when that was told last
 
     @property
     def name(self) -> str:
@@ -112,6 +115,7 @@ class Live:
         self._stories: list[Story] = []
         self._night = False
         self._traded_us = 0
+        self._begun_us = clock()
 
     def remember(self, told: Iterable[Told]) -> None:
         """Take in what is in the topics already: it is not sent again, and what came since is asked for."""
@@ -165,7 +169,7 @@ class Live:
             yield from self._went_wrong(state, said)
 
     def _up(self, state: _State, now_us: int) -> None:
-        state.is_up, state.up_us = True, now_us
+        state.is_up, state.up_us, state.told_down = True, now_us, ""
         self._counts["connected"] += 1
         if state.complete_us is not None and state.can_ask:
             state.held = [] if state.held is None else state.held
@@ -181,18 +185,21 @@ class Live:
             state.asking = False
             state.failures += 1
             wait_us = int(said.error.after_s * SECOND_US) if isinstance(said.error, Throttled) else 0
-            state.ask_at_us = said.came_us + max(wait_us, ASK_AGAIN_US)
-            self._alerts.append(f"{state.name}: what was missed cannot be had now ({said.error})")
+            patience_us = ASK_AGAIN_US if state.failures < TRIES else self._reconcile_us
+            state.ask_at_us = said.came_us + max(wait_us, patience_us)
+            if state.failures <= TRIES:
+                self._alerts.append(f"{state.name}: what was missed cannot be had now ({said.error})")
             if state.failures >= TRIES:
                 yield from self._release(state, ())
         else:
-            state.is_up = False
             self._counts["lost"] += 1
-            self._alerts.append(f"{state.name}: the line is down ({said.error}); it is built again")
+            if state.is_up or state.told_down != str(said.error):
+                self._alerts.append(f"{state.name}: the line is down ({said.error}); it is built again")
+            state.is_up, state.told_down = False, str(said.error)
 
     def _heard(self, state: _State, said: Said) -> Iterator[Event]:
         for event in said.events:
-            if isinstance(event, Trade) and abs(event.event_ts_us - said.came_us) < WILD_US:
+            if isinstance(event, Trade) and event.event_ts_us - said.came_us < WILD_US:
                 state.delay.take(event.event_ts_us, said.came_us)
         if state.held is not None:
             state.held += said.events
@@ -228,9 +235,6 @@ class Live:
                 yield from self._trade(state, named, now_us)
             elif (story := self._intake.take(named)) is not None:
                 self._stories.append(story)
-        if all(one.is_whole for one in self._trading()):
-            stories, self._stories = self._stories, []
-            yield from stories
 
     def _trade(self, state: _State, trade: Trade, now_us: int) -> Iterator[Event]:
         if state.line.feed.contiguous and not trade.excluded:
@@ -251,6 +255,7 @@ class Live:
         for state in self._states.values():
             self._ask_if_due(state, now_us)
             self._watch(state, now_us)
+        yield from self._told_by(now_us - max(0, self._slowest_us()))
         yield from self._tick(now_us)
         if self._alerts or now_us - self._reported_us >= REPORT_US:
             self._reported_us = now_us
@@ -263,7 +268,8 @@ class Live:
             state.ask_at_us = min(state.ask_at_us or now_us, now_us)
         if state.ask_at_us is None or state.ask_at_us > now_us:
             return
-        since_us = max(state.complete_us - OVERLAP_US, now_us - FARTHEST_US)
+        delayed_us = max(0, state.delay.least_us or 0)
+        since_us = max(state.complete_us - OVERLAP_US - delayed_us, now_us - FARTHEST_US)
         if state.complete_us < now_us - FARTHEST_US:
             self._alerts.append(f"{state.name}: more than an hour is missing; only the last hour is asked for")
         state.asking, state.ask_at_us = True, None
@@ -288,6 +294,25 @@ class Live:
                 f"{state.name}: its clock is {abs(least_us) / SECOND_US:.1f} s {where} ours (or its way slow); set clocks by NTP"
             )
 
+    def _slowest_us(self) -> int:
+        """Return how long after its time a trade of the slowest line comes; some vendors' come minutes later, by contract."""
+        return max((state.delay.least_us or 0 for state in self._trading()), default=0)
+
+    def _is_timed(self) -> bool:
+        """Return whether anything tells how far the trades are."""
+        trading = self._trading()
+        return not trading or any(state.delay.least_us is not None for state in trading)
+
+    def _told_by(self, clock_us: int) -> Iterator[Story]:
+        """Yield the stories up to where the trades are: one from later would end minutes whose trades are yet to come."""
+        if not self._stories or not all(state.is_whole for state in self._trading()):
+            return
+        if not self._is_timed() and self._clock() - self._begun_us < TIMING_US:
+            return
+        due = sorted((one for one in self._stories if one.event_ts_us <= clock_us), key=lambda one: one.event_ts_us)
+        self._stories = [one for one in self._stories if one.event_ts_us > clock_us]
+        yield from due
+
     def _tick(self, now_us: int) -> Iterator[Event]:
         """Yield the pulse that is due, or the session's end, where nothing on its way can be before it."""
         trading = self._trading()
@@ -295,12 +320,11 @@ class Live:
         if trading and quiet and all(state.hours.has_ended(now_us) for state in trading):
             if not self._night:
                 self._night = True
-                yield SessionEnd(max(self._pulse_us, now_us - GRACE_US))
+                yield SessionEnd(minute_start_us(now_us - GRACE_US) - 1)  # no minute that still goes on is closed
             return
-        if not all(state.is_whole for state in trading):
+        if not (self._is_timed() and all(state.is_whole for state in trading)):
             return
-        slowest_us = max((state.delay.least_us or 0 for state in trading), default=0)
-        clock_us = now_us - GRACE_US - slowest_us
+        clock_us = now_us - GRACE_US - self._slowest_us()
         if clock_us - self._pulse_us >= SECOND_US or minute_start_us(clock_us) > self._pulse_us:
             self._pulse_us = clock_us
             yield Pulse(clock_us)

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -176,7 +177,7 @@ def test_headlines_of_three_vendors_have_their_sentiment(run: Run) -> None:
 
 
 def test_the_lake_has_every_tick_that_the_vendors_sent_once(run: Run) -> None:
-    def found() -> Counter[tuple[object, ...]]:
+    def found() -> Counter[Any]:
         rows = lake.read(run.settings, "ticks")
         return Counter(rows.filter(~rows["closes"]).select("symbol", "event_ts_us", "price").rows()) if rows.height else Counter()
 

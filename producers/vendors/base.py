@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 
 DAY_US, NEW_YORK_US = 24 * 60 * MINUTE_US, 5 * 60 * MINUTE_US
 NUMBER_BITS = 50
+OLD_US = 10 * MINUTE_US
 PLAIN_IDS = 1 << 62  # vendors' own numbers are below it, what is made of other ids is above: they never meet
 
 
@@ -175,6 +176,27 @@ def notice(word: Literal["cancels", "corrects"], earlier_seq: int, said: Trade) 
     """
     what = f"{word} {earlier_seq}"
     return replace(said, seq=seq_of(what, said.price, said.size), excluded=what)
+
+
+class Fresh:
+    """Which stories are new, where a vendor lists its newest ones each time it is asked.
+
+    At the first look what is older than ten minutes is left out. What shows up later than that could not be known
+    before, so it has the time at which it was seen.
+    """
+
+    def __init__(self) -> None:
+        self._known: frozenset[str] | None = None  # None: not looked yet
+
+    def of(self, listed: Sequence[Story], now_us: int) -> list[Story]:
+        """Return what is new of `listed`, oldest first."""
+        before, self._known = self._known, frozenset(story.id for story in listed)
+        if before is None:
+            fresh = [story for story in listed if now_us - story.event_ts_us < OLD_US]
+        else:
+            fresh = [story for story in listed if story.id not in before]
+        dated = [replace(story, event_ts_us=now_us) if now_us - story.event_ts_us > OLD_US else story for story in fresh]
+        return sorted(dated, key=lambda story: story.event_ts_us)
 
 
 class Eavesdropper(logging.Handler):

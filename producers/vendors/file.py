@@ -16,12 +16,11 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from producers.base import Story, Trade
-from producers.vendors.base import Ear, Feed, seq_of
-from streams.clock import MINUTE_US, SECOND_US, wall_ts_us
+from producers.vendors.base import OLD_US, Ear, Feed, seq_of
+from streams.clock import SECOND_US, wall_ts_us
 from streams.errors import LineLost, SourceError
 from streams.settings import Settings
 
-OLD_US = 10 * MINUTE_US
 ROWS = 31  # bits for the row in a number; the other 32 have the second of the file's first row
 LOOK_S = 0.2
 Row = dict[str, Any]

@@ -14,7 +14,6 @@ import calendar
 import re
 import threading
 from collections.abc import Callable
-from dataclasses import replace
 from html import unescape
 from typing import Any
 
@@ -22,12 +21,11 @@ import feedparser
 import httpx
 
 from producers.base import Story
-from producers.vendors.base import Ear, Feed, lost, seq_of
-from streams.clock import MINUTE_US, SECOND_US, wall_ts_us
+from producers.vendors.base import Ear, Feed, Fresh, lost, seq_of
+from streams.clock import SECOND_US, wall_ts_us
 from streams.errors import LineLost, Refused, SourceError, Throttled
 from streams.settings import Settings
 
-OLD_US = 10 * MINUTE_US
 TIMEOUT_S = 15.0
 MOST_BYTES = 8 * 1024 * 1024  # a feed is some hundred kilobytes
 GONE = {401, 402, 403, 404, 410}
@@ -55,7 +53,7 @@ class RssFeed(Feed):
         self._clock = clock
         self._stop = threading.Event()
         self._conditions: dict[str, str] = {}
-        self._known: set[str] | None = None  # None: not looked yet
+        self._fresh = Fresh()
 
     def listen(self, ear: Ear) -> None:
         """Look, wait, and look again."""
@@ -88,15 +86,8 @@ class RssFeed(Feed):
         ear.hear(*self._new(said.entries))
 
     def _new(self, entries: list[Any]) -> list[Story]:
-        """Return the stories that were not in the feed before, oldest first."""
         now_us = self._clock()
-        stories = [story for entry in entries if (story := self._story(entry, now_us)) is not None]
-        before, self._known = self._known, {story.id for story in stories}
-        if before is None:
-            stories = [story for story in stories if now_us - story.event_ts_us < OLD_US]
-        fresh = [story for story in stories if story.id not in (before or ())]
-        late = [replace(story, event_ts_us=now_us) if now_us - story.event_ts_us > OLD_US else story for story in fresh]
-        return sorted(late, key=lambda story: story.event_ts_us)
+        return self._fresh.of([story for entry in entries if (story := self._story(entry, now_us)) is not None], now_us)
 
     def _story(self, entry: Any, now_us: int) -> Story | None:
         link, title = entry.get("link", ""), unescape(re.sub(r"<[^>]+>|\s+", " ", entry.get("title", ""))).strip()

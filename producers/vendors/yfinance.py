@@ -15,6 +15,7 @@ import hashlib
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -25,7 +26,7 @@ from websockets.exceptions import WebSocketException
 from yfinance.exceptions import YFException, YFRateLimitError
 
 from producers.base import Story, Trade
-from producers.vendors.base import Ear, Feed, lost
+from producers.vendors.base import Ear, Feed, Fresh, lost
 from streams.clock import SECOND_US, wall_ts_us
 from streams.errors import SourceError, Throttled
 from streams.settings import Settings
@@ -140,30 +141,37 @@ class News(Feed):
         self._symbols = settings.symbol_list
         self._poll_s = settings.poll_s
         self._stop = threading.Event()
+        self._fresh = Fresh()
         _configure(settings)
 
     def listen(self, ear: Ear) -> None:
         """Ask for the newest stories of each symbol, again and again."""
         self._stop.clear()
         while not self._stop.is_set():
+            listed: dict[str, Story] = {}
             for symbol in self._symbols:
                 with translated():
                     told = yfinance.Ticker(symbol).get_news(count=NEWS)
                 for one in told:
-                    _tell(ear, symbol, one)
+                    self._list(listed, symbol, one, ear)
+            ear.hear(*self._fresh.of([*listed.values()], wall_ts_us()))
             ear.up()
             self._stop.wait(self._poll_s)
+
+    @staticmethod
+    def _list(listed: dict[str, Story], symbol: str, one: dict[str, Any], ear: Ear) -> None:
+        """Add an article to `listed`; one that comes with several symbols is about all of them."""
+        try:
+            said = story(symbol, one)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            ear.garbled(f"{one}: {error!r}")
+            return
+        before = listed.get(said.id)
+        listed[said.id] = said if before is None else replace(before, symbols=(*before.symbols, symbol))
 
     def hang_up(self) -> None:
         """Stop asking."""
         self._stop.set()
-
-
-def _tell(ear: Ear, symbol: str, one: dict[str, Any]) -> None:
-    try:
-        ear.hear(story(symbol, one))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        ear.garbled(f"{one}: {error!r}")
 
 
 def story(symbol: str, one: dict[str, Any]) -> Story:

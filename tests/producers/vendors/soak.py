@@ -9,6 +9,7 @@ cuts lines, sends halves, repeats and disorder, falls silent, goes away, answers
 from __future__ import annotations
 
 import argparse
+import base64
 import json
 import random
 import sys
@@ -179,7 +180,15 @@ def _soaked(server: Server, config: Settings, roles: list[Process], chaos: Chaos
     except AssertionError:
         figures = audit(server, lake.read(config, "ticks"))
     letters = [codec.decode(DeadLetter, record.value) for record in bus.read_all(config, "dead_letters")]
-    figures |= {"dead letters": len(letters), "seconds": round(took_s), "lines built": server.connections}
+    why = dict(
+        Counter(f"{letter.topic} {letter.message}: {base64.b64decode(letter.value_base64).decode()}" for letter in letters)
+    )
+    figures |= {
+        "dead letters": len(letters),
+        "why": dict(list(why.items())[:12]),
+        "seconds": round(took_s),
+        "lines built": server.connections,
+    }
     restarts = roles[1].restarts
     return (
         figures

@@ -131,11 +131,11 @@ def test_news_are_polled_and_a_busy_yahoo_is_left_alone(proxied: Yahoo) -> None:
         heard.until(lambda: any("too many requests" in alert for alert in heard.alerts))
     proxied.busy = 0
     proxied.write("n1", "Apple raises its outlook for the year")
-    with listening(News(config(proxied)), intake=Intake(None, ["AAPL"])) as heard:
+    with listening(News(config(proxied, symbols="AAPL,MSFT")), intake=Intake(None, ["AAPL", "MSFT"])) as heard:
         heard.until(lambda: heard.stories)
         asked = len(proxied.requests)
         heard.until(lambda: len(proxied.requests) > asked + 2)
-        assert [(one.id, one.symbols) for one in heard.stories] == [("yfinance:n1", ("AAPL",))]
+        assert [(one.id, one.symbols) for one in heard.stories] == [("yfinance:n1", ("AAPL", "MSFT"))]
 
 
 def test_it_takes_no_argument() -> None:

@@ -25,7 +25,7 @@ from yfinance.pricing_pb2 import PricingData
 from deploy.local.broker import free_port
 from tests.producers.vendors.servers import Happened, Server
 
-HOSTS = ("query1.finance.yahoo.com", "query2.finance.yahoo.com", "finance.yahoo.com", "fc.yahoo.com")
+HOSTS = ("*.finance.yahoo.com", "*.yahoo.com")
 
 
 class Yahoo(Server):
