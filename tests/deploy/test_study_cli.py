@@ -65,7 +65,7 @@ def parts(own: Settings) -> dict[Path, int]:
 
 @pytest.mark.slow
 def test_a_killed_study_leaves_no_process_and_the_next_goes_on_with_what_is_missing(own: Settings, data: Path) -> None:
-    fill(own, rows(700), rows(700, "MSFT", seed=2))
+    fill(own, rows(900), rows(900, "MSFT", seed=2))
     first = started(own, "sse", "--quick", "--data", str(data))
     eventually(lambda: parts(own), timeout_s=240)
     workers = psutil.Process(first.pid).children(recursive=True)
