@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from deploy.report_file import write_figures
-from producers import catalog, tagging
+from producers import catalog
 from producers.base import Event, Report, Story, Trade
 from producers.catalog import Choice
 from producers.vendors.catalog import VENDORS, Vendor
@@ -29,7 +29,7 @@ OWN = {
     "simulated": Vendor(frozenset({"ticks", "headlines"}), "nothing", "none"),
 }
 Symbols = Annotated[str | None, typer.Option(help="comma separated; default: TICKCAST_SYMBOLS")]
-Data = Annotated[Path, typer.Option("--data", help=f"a folder with {tagging.STREAM} and {tagging.LABELLED}")]
+Data = Annotated[Path, typer.Option("--data", help="the folder of the newswire's headlines, `headlines-2007-2016`")]
 Json = Annotated[Path | None, typer.Option("--json", help="write the figures here")]
 
 
@@ -120,6 +120,8 @@ def _headline(story: Story) -> str:
 @app.command("tag-precision")
 def tag_precision(data: Data, report: Json = None) -> None:
     """Measure how often the company that a headline is tagged with, by its names, is the one it speaks of."""
+    from producers import tagging  # noqa: PLC0415 - statistics take seconds to load
+
     read = tagging.judged(data)
     ours, theirs = tagging.labelled(data)
     low, high = read.interval

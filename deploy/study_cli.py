@@ -15,7 +15,7 @@ from rich.table import Table
 
 from deploy.report_file import write_figures
 from models.studies import base, catalog
-from models.studies.base import Options, Study, Tell
+from models.studies.base import Options, Tell
 from streams import settings
 from streams.errors import EnvironmentFault, UserError
 
@@ -33,11 +33,11 @@ Json = Annotated[Path | None, typer.Option("--json", "--report", help="where the
 def everything(quick: Quick = False, seeds: Seeds = 1, data: Data = None, html: Html = None, report: Json = None) -> None:
     """Run every study; one that cannot be run is told at the end, and the others are done all the same."""
     done, failed = [], []
-    for study in catalog.STUDIES:
+    for name in catalog.SUMMARIES:
         try:
-            done.append(_run(study, quick, seeds, data))
+            done.append(_run(name, quick, seeds, data))
         except UserError as error:
-            failed.append(f"{study.name}: {error}")
+            failed.append(f"{name}: {error}")
     if done:
         _write("all", done, html, report)
     if failed:
@@ -62,15 +62,15 @@ def fetch(
     out.print(f"{len(written)} files written to {data_folder(data)}, {len(files) - len(written)} were there", highlight=False)
 
 
-def _command(study: Study) -> Callable[..., None]:
+def _command(name: str) -> Callable[..., None]:
     def run(quick: Quick = False, seeds: Seeds = 1, data: Data = None, html: Html = None, report: Json = None) -> None:
-        _write(study.name, [_run(study, quick, seeds, data)], html, report)
+        _write(name, [_run(name, quick, seeds, data)], html, report)
 
     return run
 
 
-for _study in catalog.STUDIES:
-    app.command(_study.name, help=_study.summary)(_command(_study))
+for _name, _summary in catalog.SUMMARIES.items():
+    app.command(_name, help=_summary)(_command(_name))
 
 
 def data_folder(data: Path | None) -> Path:
@@ -78,12 +78,12 @@ def data_folder(data: Path | None) -> Path:
     return data or settings.load().home / "data"
 
 
-def _run(study: Study, quick: bool, seeds: int, data: Path | None) -> base.Report:
+def _run(name: str, quick: bool, seeds: int, data: Path | None) -> base.Report:
     from models.evaluation import plots  # noqa: PLC0415 - the command line must answer --help at once
 
     plots.figure_class()
     with _telling() as tell:
-        found = study.run(Options(settings.load(), data_folder(data), quick, seeds, tell))
+        found = catalog.named(name).run(Options(settings.load(), data_folder(data), quick, seeds, tell))
     for table in found.tables:
         out.print(_table(table))
     for line in found.verdicts:

@@ -133,10 +133,6 @@ class Study(Protocol):
     def name(self) -> str:
         """What `tickcast study` calls it."""
 
-    @property
-    def summary(self) -> str:
-        """What it is, in one line."""
-
     def run(self, options: Options) -> Report:
         """Run it to its end, from where it was; may take long.
 

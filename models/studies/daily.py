@@ -60,9 +60,6 @@ class Daily:
     """The study."""
 
     name = "daily"
-    summary = (
-        "Six big companies, daily 2010 to 2024, by Spark and TensorFlow: an LSTM against persistence, one worker against two."
-    )
 
     def run(self, options: Options) -> Report:
         """Run it; see :class:`models.studies.base.Study`."""

@@ -60,7 +60,6 @@ class Minute:
     """The study."""
 
     name = "minute"
-    summary = "The minute-level system on the lake: every model in walk-forward against the random walk."
 
     def run(self, options: Options) -> Report:
         """Run it; see :class:`models.studies.base.Study`."""

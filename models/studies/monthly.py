@@ -65,7 +65,6 @@ class Monthly:
     """The study; see :class:`models.studies.base.Study`."""
 
     name = NAME
-    summary = "Monthly returns from four months of headlines and returns, by a stacked LSTM: FinBERT-LSTM with its naive rows."
 
     def run(self, options: Options) -> Report:
         """Run it; see :class:`models.studies.base.Study`."""

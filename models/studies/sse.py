@@ -87,7 +87,6 @@ class Sse:
     """The study."""
 
     name = "sse"
-    summary = "SSE Composite, 2010 to 2024: an LSTM against an RNN and persistence, as published and audited."
 
     def run(self, options: Options) -> Report:
         """Run it; see :class:`models.studies.base.Study`."""

@@ -9,15 +9,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from producers.companies import Companies
-from producers.intake import Intake
-from producers.line import BackOff
-from producers.live import Live
 from producers.vendors.base import Feed
 from streams.errors import SourceError
 from streams.settings import Settings
+
+if TYPE_CHECKING:
+    from producers.line import BackOff
+    from producers.live import Live
 
 Part = Literal["ticks", "headlines"]
 
@@ -63,6 +63,10 @@ def open_live(asked: Mapping[Part, tuple[str, str]], settings: Settings, back_of
     SourceError
         A vendor does not have that part, or lacks a key or an argument.
     """
+    from producers.companies import Companies  # noqa: PLC0415 - calendars and near-duplicates take seconds to load
+    from producers.intake import Intake  # noqa: PLC0415
+    from producers.live import Live  # noqa: PLC0415
+
     feeds: list[Feed] = []
     for name, argument in dict.fromkeys(asked.values()):
         parts = {part for part, choice in asked.items() if choice == (name, argument)}

@@ -13,7 +13,7 @@ import msgspec
 import psutil
 import pytest
 
-from models.studies.catalog import CATALOG
+from models.studies.catalog import SUMMARIES
 from streams import settings
 from streams.settings import Settings
 from streams.testing import eventually
@@ -80,15 +80,15 @@ def test_a_killed_study_leaves_no_process_and_the_next_goes_on_with_what_is_miss
     assert {path: after[path] for path in before} == before
     page, figures = ((own.home / "studies" / f"all.{kind}").read_text() for kind in ("html", "json"))
     told = json.loads(figures)
-    assert list(told) == list(CATALOG)
+    assert list(told) == list(SUMMARIES)
     for study in told.values():
         for table in study["tables"]:
             kinds = [row["kind"] for row in table["rows"]]
             assert "ours" in kinds, table["title"]
             assert "naive" in kinds, table["title"]
         assert study["verdicts"]
-    assert page.count("<article>") == len(CATALOG)
-    assert page.count("data:image/png") >= 3 * len(CATALOG)
+    assert page.count("<article>") == len(SUMMARIES)
+    assert page.count("data:image/png") >= 3 * len(SUMMARIES)
     found = told["daily"]
     assert found["facts"]["removed"] == [{"symbol": "AAPL", "reason": "missing", "rows": 1}]
     assert {row["name"] for row in found["tables"][2]["rows"]} == {"one worker", "two workers", "persistence"}
