@@ -7,7 +7,6 @@ Yahoo's terms allow personal use only; the files are for you, not for others.
 from __future__ import annotations
 
 import csv
-import importlib
 import io
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -100,12 +99,10 @@ def _write(path: Path, bars: Sequence[Bar]) -> None:
 
 def yahoo(symbol: str, first: date, last: date) -> Iterable[Bar]:
     """Ask Yahoo Finance; see :data:`Ask`."""
+    import yfinance  # noqa: PLC0415 - a second, and pandas
+
     try:
-        client: Any = importlib.import_module("yfinance")  # a second, and pandas
-    except ImportError as error:
-        raise SourceError("Yahoo Finance cannot be asked: pip install yfinance, or give a folder of files by --data") from error
-    try:
-        found = client.Ticker(symbol).history(start=first, end=last, interval="1d", auto_adjust=True, timeout=TIMEOUT_S)
+        found: Any = yfinance.Ticker(symbol).history(start=first, end=last, interval="1d", auto_adjust=True, timeout=TIMEOUT_S)
     except Exception as error:  # whatever the client, its network library or its parser raise
         raise SourceError(f"Yahoo Finance did not tell the prices of {symbol}: {error}") from error
     columns = [found[name].astype(float) for name in ("Open", "High", "Low", "Close", "Volume")]

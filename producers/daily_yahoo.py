@@ -5,7 +5,6 @@ See :class:`streams.daily.DailyFeed`. Yahoo tells only the newest headlines of a
 
 from __future__ import annotations
 
-import importlib
 import math
 from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime
@@ -69,12 +68,8 @@ def _moment_us(text: str) -> int:
 
 
 def _client() -> Any:
-    try:
-        yahoo = importlib.import_module("yfinance")  # a second, and pandas
-    except ImportError as error:
-        raise FeedFault(
-            "Yahoo Finance cannot be asked: `pip install yfinance`, or set TICKCAST_OUTLOOK to a folder of files"
-        ) from error
+    import yfinance as yahoo  # noqa: PLC0415 - a second, and pandas
+
     yahoo.config.debug.hide_exceptions = False  # else it logs what failed, and returns an empty table
     return yahoo
 
