@@ -117,7 +117,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         float, Meta(gt=0, le=300, description="how long the head of a request to the page, or its body, may take")
     ] = 10.0
     yfinance_proxy: Annotated[str, Meta(description="http://host:port of a proxy for yfinance; empty: none")] = ""
-    poll_s: Annotated[float, Meta(ge=0.05, le=3600, description="seconds between two looks at what cannot push: rss, news")] = (
+    poll_s: Annotated[float, Meta(ge=0.05, le=3600, description="seconds between two looks at what cannot push: feeds, news")] = (
         30.0
     )
     stale_s: Annotated[

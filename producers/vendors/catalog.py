@@ -49,6 +49,7 @@ VENDORS: Mapping[str, Vendor] = {
     "alpaca": Vendor(BOTH, "TICKCAST_ALPACA_KEY, TICKCAST_ALPACA_SECRET", "Alpaca's, and of its feed the exchanges'"),
     "ccxt": Vendor(TICKS, "ccxt:EXCHANGE, default binance; no key; --symbols BTC/USDT", "the exchange's"),
     "file": Vendor(BOTH, "file:PATH of a growing CSV or JSONL", "none"),
+    "jsonfeed": Vendor(HEADLINES, "jsonfeed:URL of a JSON Feed, several separated by spaces", "the publisher's"),
     "polygon": Vendor(BOTH, "TICKCAST_POLYGON_KEY", "Massive's (Polygon.io's), and of its feed the exchanges'"),
     "rss": Vendor(HEADLINES, "rss:URL of an RSS or Atom feed, several separated by spaces", "the publisher's"),
     "yfinance": Vendor(BOTH, "no key; --symbols as Yahoo writes them", "Yahoo's (yfinance is for personal use only)"),

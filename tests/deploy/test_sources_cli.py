@@ -23,7 +23,7 @@ TICKS = "event_ts_us,symbol,price,size\n" + "".join(f"{1_340_285_400_000_000 + k
 
 def test_every_source_is_listed_with_what_it_takes_and_whose_terms_apply() -> None:
     said = CliRunner().invoke(app, ["sources", "list"], env={"COLUMNS": "200"}).stdout
-    names = ("yfinance", "alpaca", "polygon", "ccxt", "file", "rss", "simulated", "replay")
+    names = ("yfinance", "alpaca", "polygon", "ccxt", "file", "rss", "jsonfeed", "simulated", "replay")
     assert all(name in said for name in names)
     assert "TICKCAST_ALPACA_KEY" in said
 

@@ -5,6 +5,8 @@ The documents follow the RSS 2.0 specification (rssboard.org/rss-specification, 
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -27,16 +29,32 @@ ATOM = '<?xml version="1.0" encoding="utf-8"?><feed xmlns="http://www.w3.org/200
 
 
 class Wire(Server):
-    """Serves one feed at /feed."""
+    """Serves one feed at /feed, the same at /other, and leads there from /moved.
+
+    Attributes
+    ----------
+    status : int
+        What it answers with.
+    cut_at : int
+        After how many bytes the line breaks; 0: not.
+    retry_after : str
+        What it says with any other status than 200.
+    unmodified : int
+        How often it had nothing new.
+    """
+
+    content_type = "application/xml"
 
     def __init__(self) -> None:
         super().__init__()
         self.body = RSS.format("")
         self.status = 200
+        self.cut_at = 0
+        self.retry_after = ""
         self.unmodified = 0
 
     def routes(self) -> list[web.RouteDef]:
-        return [web.get("/feed", self._feed), web.get("/moved", self._moved)]
+        return [web.get("/feed", self._feed), web.get("/other", self._feed), web.get("/moved", self._moved)]
 
     def frames(self, trades: Sequence[Happened]) -> list[str | bytes]:
         return []
@@ -48,14 +66,29 @@ class Wire(Server):
     async def _moved(self, request: web.Request) -> web.Response:
         raise web.HTTPFound("/feed")
 
-    async def _feed(self, request: web.Request) -> web.Response:
+    async def _feed(self, request: web.Request) -> web.StreamResponse:
         if (busy := self.too_busy(request)) is not None:
             return busy
+        while self.silent:
+            await asyncio.sleep(0.05)
+        if self.cut_at:
+            return await self._half(request)
         tag = f'"{hash(self.body)}"'
-        if request.headers.get("If-None-Match") == tag:
+        if self.status == 200 and request.headers.get("If-None-Match") == tag:
             self.unmodified += 1
             return web.Response(status=304)
-        return web.Response(text=self.body, status=self.status, content_type="application/xml", headers={"ETag": tag})
+        headers = {"ETag": tag} if self.status == 200 else {"Retry-After": self.retry_after}
+        return web.Response(text=self.body, status=self.status, content_type=self.content_type, headers=headers)
+
+    async def _half(self, request: web.Request) -> web.StreamResponse:
+        """Say how long the document is, and break the line in the middle of it."""
+        document = self.body.encode()
+        half = web.StreamResponse(headers={"Content-Length": str(len(document))})
+        await half.prepare(request)
+        await half.write(document[: self.cut_at])
+        if request.transport is not None:
+            request.transport.close()
+        return half
 
 
 @pytest.fixture
@@ -121,6 +154,12 @@ def test_a_server_that_is_busy_or_broken_is_asked_again_when_it_wants(wire: Wire
     with listening(feed(wire), intake=named()) as heard:
         heard.until(lambda: heard.stories)
         assert any("answers 429" in alert for alert in heard.alerts)
+        wire.status, wire.retry_after = 503, format_datetime(datetime.now(UTC) + timedelta(seconds=3), usegmt=True)
+        heard.until(lambda: any("answers 503" in alert for alert in heard.alerts))
+        asked = len(wire.requests)
+        wire.status = 200
+        time.sleep(1.2)  # twice what it would wait by itself
+        assert len(wire.requests) == asked
         wire.status, wire.body = 500, "no"
         heard.until(lambda: any("answers 500" in alert for alert in heard.alerts))
         wire.status, wire.body = 200, RSS.format(item(2, "Tesla falls"))
@@ -144,7 +183,17 @@ def test_symbols_come_from_the_names_in_the_headline(wire: Wire) -> None:
         assert heard.stories[0].symbols == ("AAPL", "TSLA")
 
 
-@pytest.mark.parametrize("argument", ["", "feed.xml", "ftp://example.org/feed"])
+def test_two_feeds_of_one_host_may_count_their_stories_alike(wire: Wire) -> None:
+    wire.body = RSS.format(item(1, "Apple rises"))
+    with listening(feed(wire), feed(wire, "other"), intake=named()) as heard:
+        heard.up(2)
+        heard.until(
+            lambda: heard.stories and heard.counts["stories alike"]
+        )  # the same words: it is not by its guid that it is known
+        assert len(heard.stories) == 1
+
+
+@pytest.mark.parametrize("argument", ["", "feed.xml", "ftp://example.org/feed", "http://", "http://[::x]/feed"])
 def test_an_address_is_needed(argument: str) -> None:
     with pytest.raises(SourceError, match="rss needs an address"):
         open_live({"headlines": ("rss", argument)}, settings.load({}))
