@@ -42,7 +42,7 @@ def test_a_word_is_a_name_and_perhaps_an_argument() -> None:
 
 @pytest.mark.parametrize("word", ["", "yfinanse", ":x", "Simulated"])
 def test_an_unknown_name_is_answered_with_those_that_exist(word: str) -> None:
-    with pytest.raises(SourceError, match="rss, replay, simulated and none"):
+    with pytest.raises(SourceError, match=r"there are alpaca, .+, replay, simulated and none"):
         parse(word)
 
 
