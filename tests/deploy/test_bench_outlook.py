@@ -31,7 +31,7 @@ def test_the_feed_is_the_files_that_are_set_else_yahoo_and_none_offline(tmp_path
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_a_short_run_answers_for_every_stock(tmp_path: Path, sentiment_cache: Path) -> None:
     own = settings.load({}, home=tmp_path, cache=sentiment_cache, offline=True)
     figures = bench_outlook.run(own, 24, None, lambda _what: None)

@@ -14,11 +14,11 @@ from tests.pipeline import tickcast
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(150)
+@pytest.mark.timeout(400)
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="no Chromium here: install the package `chromium`")
 def test_it_watches_the_memory_of_the_console_and_of_the_page(config: Settings, tmp_path: Path) -> None:
     report = tmp_path / "figures.json"
-    done = tickcast(config, "bench", "page", "--seconds", "0", "--minutes", "8", "--json", str(report), timeout_s=140)
+    done = tickcast(config, "bench", "page", "--seconds", "0", "--minutes", "8", "--json", str(report), timeout_s=380)
     figures = json.loads(report.read_text())
     assert all(len(figures["growth"][name]) == 3 and min(figures["growth"][name]) > 1 for name in ("console_mib", "page_mib"))
     assert done.returncode == (0 if figures["holds"] else 1)  # how this machine is now is not what is tested
