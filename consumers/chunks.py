@@ -70,15 +70,15 @@ class _Consumer(driver.Consumer):  # type: ignore[misc]
     async def _add_gap(self, *_: Any) -> None:
         """Note no gap: Faust would commit beyond what is acknowledged in it."""
 
-    def ack(self, message: Chunk) -> bool:
-        """Count all of the chunk's records as done; Faust itself does so with the last one."""
-        if not super().ack(message):
-            return False
-        known, committed = self._acked_index[message.tp], self._committed_offset[message.tp] or 0
-        others = [offset for offset in range(max(message.first, committed), message.offset) if offset not in known]
-        known.update(others)
-        self._acked[message.tp] += others
-        return True
+    def _new_offset(self, place: TP) -> int | None:
+        """Return what to commit: all before the last chunk that was acknowledged is done or is no record (`order.py`)."""
+        acknowledged = self._acked[place]
+        if not acknowledged:
+            return None
+        last: int = max(acknowledged)
+        acknowledged.clear()
+        self._acked_index[place].clear()
+        return last + 1
 
 
 class Transport(driver.Transport):  # type: ignore[misc]
