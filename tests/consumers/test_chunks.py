@@ -95,6 +95,54 @@ def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
     asyncio.run(main())
 
 
+def test_what_was_never_a_record_is_passed_over_within_a_fetch_and_between_two(own: Settings) -> None:
+    async def main() -> None:
+        source = Fetches(own, [4, 5, 7], [9, 10])
+        await source.fetch()
+        await source.fetch()
+        assert source.handled(4) == [4, 5, 7, 9, 10]
+
+    run(main)
+
+
+def test_records_that_were_fetched_while_their_partition_was_paused_are_not_taken_for_none(own: Settings) -> None:
+    async def main() -> None:
+        source = Fetches(own, range(9), range(9, 12))
+        await source.fetch(then=lambda: source.consumer.pause_partitions([PLACE]))
+        source.consumer.resume_partitions([PLACE])
+        await source.fetch()
+        assert source.handled(0) == [0, 1, 2]
+
+    run(main)
+
+
+def test_a_message_that_got_lost_on_its_way_is_not_taken_for_none(own: Settings) -> None:
+    async def main() -> None:
+        source = Fetches(own, [5], [6, 7])
+        source.consumer._read_offset[PLACE] = 5  # noqa: SLF001 -- it was sought
+        async for _ in source.consumer.getmany(1.0):
+            pass
+        await source.fetch()
+        assert source.handled(5) == []
+
+    run(main)
+
+
+@pytest.mark.parametrize("generation", [0, 1])
+def test_nothing_is_known_after_a_fetch_that_was_cancelled_or_of_another_generation(own: Settings, generation: int) -> None:
+    async def main() -> None:
+        source = Fetches(own, [0, 1], *([[]] if generation == 0 else []), [5, 6])
+        await source.fetch()
+        if generation == 0:
+            with pytest.raises(asyncio.CancelledError):
+                await source.fetch()
+        source.app.consumer_generation_id = generation
+        await source.fetch()
+        assert source.handled(0) == [0, 1]
+
+    run(main)
+
+
 def test_all_before_what_is_acknowledged_is_committed_whatever_is_no_more(own: Settings) -> None:
     async def main() -> None:
         source = Fetches(own)
