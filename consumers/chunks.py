@@ -88,6 +88,10 @@ class _Consumer(driver.Consumer):  # type: ignore[misc]
     async def _add_gap(self, *_: Any) -> None:
         """Note no gap: Faust would commit beyond what is acknowledged in it."""
 
+    def let_go(self, chunk: Chunk) -> None:
+        """Wait no longer for `chunk`, which will not be acknowledged: a rebalance and a stop wait for all that a stream gave."""
+        self._unacked_messages.discard(chunk)
+
     def _new_offset(self, place: TP) -> int | None:
         """Return what to commit: all before the last chunk that was acknowledged is done or is no record (`order.py`)."""
         acknowledged = self._acked[place]

@@ -243,8 +243,11 @@ class _Worker:
         if self._events:
             self._wake.set()
         next_ones = self._order.take([event.message for event in events])
-        if len(next_ones) < len(events):
-            log.info("%s: %d of %d chunks out of their turn", self._handler.name, len(events) - len(next_ones), len(events))
+        left = {event.message for event in events} - {chunk for chunk, _ in next_ones}
+        for chunk in left:  # the stream keeps its last one alive
+            self._app.consumer.let_go(chunk)
+        if left:
+            log.info("%s: %d of %d chunks out of their turn", self._handler.name, len(left), len(events))
         if next_ones or not events:
             await self._handle(next_ones)
 
