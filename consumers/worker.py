@@ -293,8 +293,9 @@ class _Worker:
         ends = await asyncio.to_thread(client.end_offsets, order.places, timeout_ms=PATIENCE_MS)
         stuck = order.stuck(ends) if self._is_idle() and order is self._order else []
         for place in stuck:
-            at = await asyncio.to_thread(first_left, client, place, order.next_of(place))
-            if at is not None:
+            begin = order.next_of(place)
+            at = await asyncio.to_thread(first_left, client, place, begin)
+            if at is not None and order is self._order and order.next_of(place) == begin:  # else it went on meanwhile
                 log.warning("%s: %s-%d stood still and is read again from %d", self._handler.name, *place, at)
                 order.pass_over(place, at)
                 await self._app.consumer.seek(TP(*place), at)

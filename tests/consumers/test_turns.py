@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import msgspec
+import pytest
 from faust.types import TP
 from kafka import TopicPartition
 
@@ -35,6 +37,11 @@ class Worker(worker._Worker):  # noqa: SLF001 -- without a broker
         self._app.consumer._thread.thread_loop.close()  # noqa: SLF001
         self._order = Order({PLACE: 3})
         self._restored = True
+        self.sought: list[int] = []
+        self._app.consumer.seek = self._seek
+
+    async def _seek(self, _place: TP, offset: int) -> None:
+        self.sought.append(offset)
 
     async def leave(self, one: Chunk) -> None:
         """Have the stream give `one`, and work it off."""
@@ -50,6 +57,15 @@ class Worker(worker._Worker):  # noqa: SLF001 -- without a broker
     def waits_for(self) -> int:
         return len(self._app.consumer.unacked)
 
+    async def look_twice(self, order: Order) -> None:
+        client: Any = SimpleNamespace(end_offsets=lambda *_, **__: {PLACE: 8})
+        self._order = order
+        await self._read_again(client, order)
+        await self._read_again(client, order)
+
+    def rebalance(self) -> None:
+        self._order = Order({PLACE: 3})
+
 
 def test_nothing_waits_for_a_chunk_out_of_its_turn_although_the_stream_keeps_its_last(tmp_path: Path) -> None:
     async def main() -> None:
@@ -57,5 +73,27 @@ def test_nothing_waits_for_a_chunk_out_of_its_turn_although_the_stream_keeps_its
         await one.leave(chunk(4, 5))
         assert one.waits_for() == 0
         one.collecting.cancel()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(("meanwhile", "sought"), [("nothing", [5]), ("it came", []), ("a rebalance", [])])
+def test_a_partition_is_read_again_unless_it_went_on_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, meanwhile: str, sought: list[int]
+) -> None:
+    async def main() -> None:
+        one, order = Worker(tmp_path), Order({PLACE: 3})
+
+        def first_left(*_: Any) -> int:
+            if meanwhile == "it came":
+                order.take([chunk(3, 4)])
+            if meanwhile == "a rebalance":
+                one.rebalance()
+            return 5
+
+        monkeypatch.setattr(worker, "first_left", first_left)
+        await one.look_twice(order)
+        assert one.sought == sought
+        assert order.next_of(PLACE) == (3 if meanwhile == "a rebalance" else 5)
 
     asyncio.run(main())
