@@ -3,6 +3,9 @@
 For every message Faust makes two tasks of its event loop and a dozen calls. So a :class:`Chunk` is the run of records that a
 poll brought from one partition, without a hole in it. Its offset is that of its last record, and acknowledging it acknowledges
 all of them.
+
+Faust drops records that it fetched, while it pauses partitions in a rebalance or is cancelled. So whether there is none between
+two chunks is judged by what was fetched, not by what Faust read.
 """
 
 from __future__ import annotations
@@ -20,6 +23,9 @@ from consumers.base import Handler
 LARGEST = 200  # records: what a rebalance may have to wait for, if a handler takes more at once
 BUFFERED = 64  # chunks that Faust may keep ready
 
+Run = tuple[int, Sequence[Any]]
+"""Where a chunk begins to count, and its records."""
+
 
 class Chunk(ConsumerMessage):  # type: ignore[misc]
     """Faust's message of `records`, aiokafka's own, whose offsets follow each other.
@@ -27,7 +33,7 @@ class Chunk(ConsumerMessage):  # type: ignore[misc]
     Parameters
     ----------
     first : int
-        From which offset on acknowledging it counts: what lies between the chunk before and this one is no record.
+        The chunk before ends there: between it and the first of `records` is no record.
     """
 
     __slots__ = ("first", "records")
@@ -55,30 +61,46 @@ class _Consumer(driver.Consumer):  # type: ignore[misc]
     logger = driver.Consumer.logger
     handler: Handler
 
-    async def _getmany(self, active_partitions: Any, timeout: float) -> dict[TP, Iterator[Sequence[Any]]]:
-        size = max(1, min(LARGEST, self.handler.max_batch))
-        found = await super()._getmany(active_partitions, timeout)
-        return {place: runs(records, size) for place, records in found.items()}
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._fetched: tuple[int, dict[TP, int]] = 0, {}  # in which generation, and the offset behind it of each partition
 
-    def _to_message(self, place: TP, records: Sequence[Any]) -> Chunk:
-        first, read = records[0].offset, self._read_offset[place]
-        if read is not None and records[-1].offset >= read:
-            first = min(first, read + 1)
-            self._read_offset[place] = records[-1].offset - 1  # so that Faust sees no gap
+    async def _getmany(self, active_partitions: Any, timeout: float) -> dict[TP, Iterator[Run]]:
+        size = max(1, min(LARGEST, self.handler.max_batch))
+        generation = self.app.consumer_generation_id
+        before, ends = self._fetched
+        self._fetched = generation, {}  # nothing is known after a fetch that is cancelled
+        found = await super()._getmany(active_partitions, timeout)
+        ends = dict(ends) if before == generation == self.app.consumer_generation_id else {}
+        cut = {place: list(self._runs(place, records, size, ends)) for place, records in found.items()}
+        self._fetched = generation, ends
+        return {place: iter(some) for place, some in cut.items()}
+
+    def _runs(self, place: TP, records: Sequence[Any], size: int, ends: dict[TP, int]) -> Iterator[Run]:
+        for run in runs(records, size):
+            yield min(ends.get(place, run[0].offset), run[0].offset), run
+            ends[place] = run[-1].offset + 1
+
+    def _to_message(self, place: TP, run: Run) -> Chunk:
+        first, records = run
         return Chunk(place, records, first, self.app.consumer_generation_id)
 
     async def _add_gap(self, *_: Any) -> None:
         """Note no gap: Faust would commit beyond what is acknowledged in it."""
 
-    def ack(self, message: Chunk) -> bool:
-        """Count all of the chunk's records as done; Faust itself does so with the last one."""
-        if not super().ack(message):
-            return False
-        known, committed = self._acked_index[message.tp], self._committed_offset[message.tp] or 0
-        others = [offset for offset in range(max(message.first, committed), message.offset) if offset not in known]
-        known.update(others)
-        self._acked[message.tp] += others
-        return True
+    def let_go(self, chunk: Chunk) -> None:
+        """Wait no longer for `chunk`, which will not be acknowledged: a rebalance and a stop wait for all that a stream gave."""
+        self._unacked_messages.discard(chunk)
+
+    def _new_offset(self, place: TP) -> int | None:
+        """Return what to commit: all before the last chunk that was acknowledged is done or is no record (`order.py`)."""
+        acknowledged = self._acked[place]
+        if not acknowledged:
+            return None
+        last: int = max(acknowledged)
+        acknowledged.clear()
+        self._acked_index[place].clear()
+        return last + 1
 
 
 class Transport(driver.Transport):  # type: ignore[misc]

@@ -243,8 +243,11 @@ class _Worker:
         if self._events:
             self._wake.set()
         next_ones = self._order.take([event.message for event in events])
-        if len(next_ones) < len(events):
-            log.info("%s: %d of %d chunks out of their turn", self._handler.name, len(events) - len(next_ones), len(events))
+        left = {event.message for event in events} - {chunk for chunk, _ in next_ones}
+        for chunk in left:  # the stream keeps its last one alive
+            self._app.consumer.let_go(chunk)
+        if left:
+            log.info("%s: %d of %d chunks out of their turn", self._handler.name, len(left), len(events))
         if next_ones or not events:
             await self._handle(next_ones)
 
@@ -290,8 +293,9 @@ class _Worker:
         ends = await asyncio.to_thread(client.end_offsets, order.places, timeout_ms=PATIENCE_MS)
         stuck = order.stuck(ends) if self._is_idle() and order is self._order else []
         for place in stuck:
-            at = await asyncio.to_thread(first_left, client, place, order.next_of(place))
-            if at is not None:
+            begin = order.next_of(place)
+            at = await asyncio.to_thread(first_left, client, place, begin)
+            if at is not None and order is self._order and order.next_of(place) == begin:  # else it went on meanwhile
                 log.warning("%s: %s-%d stood still and is read again from %d", self._handler.name, *place, at)
                 order.pass_over(place, at)
                 await self._app.consumer.seek(TP(*place), at)
