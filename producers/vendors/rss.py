@@ -11,8 +11,10 @@ has the time at which it was seen. What is older at the first look is left out.
 from __future__ import annotations
 
 import calendar
+import io
 import re
 import threading
+import time
 from collections.abc import Callable
 from html import unescape
 from typing import Any
@@ -27,6 +29,7 @@ from streams.errors import LineLost, Refused, SourceError, Throttled
 from streams.settings import Settings
 
 TIMEOUT_S = 15.0
+WHOLE_S = 60.0  # for all of a feed, however slowly it drips
 MOST_BYTES = 8 * 1024 * 1024  # a feed is some hundred kilobytes
 GONE = {401, 402, 403, 404, 410}
 BUSY = {429, 503}
@@ -46,9 +49,10 @@ class RssFeed(Feed):
     trades = False
 
     def __init__(self, url: str, poll_s: float, clock: Callable[[], int] = wall_ts_us) -> None:
-        host = httpx.URL(url).host
-        self.name = f"rss:{host}"
+        address = httpx.URL(url)
+        self.name = f"rss:{address.host}"
         self._url = url
+        self._told = str(address.copy_with(userinfo=b"", query=None, fragment=None))  # the rest may be a secret
         self._poll_s = poll_s
         self._clock = clock
         self._stop = threading.Event()
@@ -70,20 +74,35 @@ class RssFeed(Feed):
 
     def _look(self, client: httpx.Client, ear: Ear) -> None:
         try:
-            answer = client.get(self._url, headers=self._conditions)
+            answer, content = self._fetched(client)
         except httpx.HTTPError as error:
             raise lost(error) from error
         if answer.status_code == httpx.codes.NOT_MODIFIED:
             ear.hear()
             return
-        _check(answer, self._url)
-        said = feedparser.parse(answer.content[:MOST_BYTES])
+        said = feedparser.parse(io.BytesIO(content))  # bytes alone it would try as a file's name first
         if said.bozo and not isinstance(said.bozo_exception, feedparser.exceptions.CharacterEncodingOverride):
-            ear.garbled(f"{self._url}: {said.bozo_exception}")  # perhaps half of it: the next look reads it whole
+            ear.garbled(f"{self._told}: {said.bozo_exception}")  # perhaps half of it: the next look reads it whole
             return
         names = {"If-None-Match": "etag", "If-Modified-Since": "last-modified"}
         self._conditions = {name: answer.headers[header] for name, header in names.items() if header in answer.headers}
         ear.hear(*self._new(said.entries))
+
+    def _fetched(self, client: httpx.Client) -> tuple[httpx.Response, bytes]:
+        """Return the answer and what is in it, which is neither endless nor endlessly slow."""
+        until_s = time.monotonic() + WHOLE_S
+        with client.stream("GET", self._url, headers=self._conditions) as answer:
+            if answer.status_code == httpx.codes.NOT_MODIFIED:
+                return answer, b""
+            _check(answer, self._told)
+            content = bytearray()
+            for piece in answer.iter_bytes():
+                content += piece
+                if len(content) > MOST_BYTES:
+                    raise LineLost(f"{self._told} is larger than {MOST_BYTES} bytes: that is no feed")
+                if self._stop.is_set() or time.monotonic() > until_s:
+                    raise LineLost(f"{self._told} does not come to its end")
+            return answer, bytes(content)
 
     def _new(self, entries: list[Any]) -> list[Story]:
         now_us = self._clock()
@@ -114,4 +133,7 @@ def feeds(argument: str, settings: Settings, *, ticks: bool, headlines: bool) ->
     urls = argument.split()
     if not urls or not all(url.startswith(("http://", "https://")) for url in urls):
         raise SourceError("rss needs an address, as in --headlines rss:https://example.org/feed.xml")
-    return [RssFeed(url, settings.poll_s) for url in urls]
+    try:
+        return [RssFeed(url, settings.poll_s) for url in urls]
+    except httpx.InvalidURL as error:
+        raise SourceError(f"rss needs an address, and one of them is none: {error}") from error
