@@ -14,6 +14,7 @@ import queue
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 from producers.base import Event, Pulse, Report, SessionEnd, Story, Told, Trade
 from producers.hours import Delay, Hours
@@ -357,8 +358,8 @@ def legible(event: Trade | Story) -> Trade | Story:
     try:
         "".join((*texts.values(), *symbols)).encode()
     except UnicodeEncodeError:
-        mended = {name: _mended(text) for name, text in texts.items()}
-        return replace(event, **mended, **({"symbols": tuple(map(_mended, symbols))} if symbols else {}))
+        mended: dict[str, Any] = {name: _mended(text) for name, text in texts.items()}
+        return replace(event, **mended | ({"symbols": tuple(map(_mended, symbols))} if symbols else {}))
     return event
 
 

@@ -336,8 +336,9 @@ def test_a_time_that_cannot_be_makes_nothing_unforgettable() -> None:
 
 def test_a_successor_asks_for_what_is_missing_though_a_time_was_wrong() -> None:
     feed = Script()
-    feed.happened = [trade(1, 90), trade(2, 60), trade(3, 30)]
-    told = [Told("script", one.event_ts_us, "A", one.seq) for one in (feed.happened[0], trade(9, -86_400))]
+    first, wild = trade(1, 90), trade(9, -86_400)
+    feed.happened = [first, trade(2, 60), trade(3, 30)]
+    told = [Told("script", one.event_ts_us, "A", one.seq) for one in (first, wild)]
     with listening(feed, told=told) as heard:
         heard.until(lambda: len(heard.trades) == 2)
         assert seqs(heard.trades) == [2, 3]
