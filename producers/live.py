@@ -124,6 +124,10 @@ class Live:
         for one in told:
             if one.id:
                 self._intake.remember(one.id, one.text)
+                told_us = max(min(one.event_ts_us, now_us) - 2 * self._reconcile_us, now_us - FARTHEST_US + MINUTE_US)
+                for state in self._states.values():
+                    if state.name == one.source and not state.line.feed.trades:
+                        state.complete_us = max(state.complete_us or 0, told_us)
                 continue
             self._seen.add((one.source, one.symbol, one.seq), min(one.event_ts_us, now_us))
             if one.event_ts_us - now_us > WILD_US:

@@ -350,3 +350,15 @@ def test_half_a_character_breaks_nothing() -> None:
         feed.say(Story(wall_ts_us(), "1", ("A",), "Apple rises \ud83d"), Story(wall_ts_us(), "2", ("A",), "Apple falls"))
         heard.until(lambda: len(heard.stories) == 2)
         assert [story.text for story in heard.stories] == ["Apple rises ?", "Apple falls"]
+
+
+@pytest.mark.parametrize("ago_s", [60, 40_000])
+def test_a_successor_asks_for_the_stories_since_its_predecessor_too(ago_s: int) -> None:
+    now_us = wall_ts_us()
+    told = Story(now_us - ago_s * SECOND_US, "1", ("A",), "Apple rises")
+    feed = Script(trades=False)
+    feed.happened = [told, Story(now_us - 30 * SECOND_US, "2", ("A",), "Apple falls")]
+    with listening(feed, told=[Told("script", told.event_ts_us, id="1", text=told.text)]) as heard:
+        heard.until(lambda: heard.stories)
+        assert [story.id for story in heard.stories] == ["2"]
+        assert not any("more than an hour" in alert for alert in heard.alerts)
