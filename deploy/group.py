@@ -48,7 +48,7 @@ class Group:
         with (self._settings.state / "workers.log").open("ab") as log:
             worker = subprocess.Popen(
                 [sys.executable, "-m", "deploy", "sentiment"],
-                env=os.environ | self._settings.environment(),
+                env=self._settings.inherited(),
                 stdout=log,
                 stderr=log,
             )

@@ -239,7 +239,7 @@ def _starter(settings: Settings, arguments: Sequence[str]) -> Callable[[], subpr
     def start() -> subprocess.Popen[bytes]:
         log_path(settings).parent.mkdir(parents=True, exist_ok=True)
         with log_path(settings).open("ab") as log:
-            variables = os.environ | settings.environment()
+            variables = settings.inherited()
             return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=variables)
 
     return start

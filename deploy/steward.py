@@ -65,8 +65,9 @@ class Steward:
                     log.warning("orders cannot be read: %s", error)
                     stop.wait(RETRY_S)
         finally:
-            self._end_replay()
+            stop.set()  # also where it fails: who says "ready" for ever, and carries out nothing, is never started again
             teller.join()
+            self._end_replay()
             self._client.flush()
             self._client.close()
 
@@ -172,7 +173,10 @@ class Steward:
         while not stop.is_set():
             running = self._replay
             page = 0 if running is None else running.settings.console_port
-            self._reporter.say("ready", "a replay runs beside" if page else "", {"replay_page": page} if page else {})
+            try:
+                self._reporter.say("ready", "a replay runs beside" if page else "", {"replay_page": page} if page else {})
+            except KafkaError as error:
+                log.warning("the steward cannot report its status: %s", error)
             stop.wait(STATUS_S)
 
 

@@ -6,7 +6,6 @@ import json
 import signal
 import threading
 import time
-import webbrowser
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -146,6 +145,7 @@ class Run:
         finally:
             self._ended.set()
             self._steering.stop()
+            pages.door(self._settings).unlink(missing_ok=True)
         if isinstance(self._steering.verdict, Again):
             return self._steering.verdict
         if self._report is not None and self._options.report is not None:
@@ -179,7 +179,7 @@ class Run:
         shown = self._supervisor.statuses.of("console")
         if self._options.open_page and not self._opened and shown is not None and shown.state == "ready":
             self._opened = True
-            webbrowser.open(pages.address(self._settings))
+            pages.show(self._settings)
 
     def _release(self) -> None:
         """Start the source once every role is ready and the forecaster serves a trained model."""

@@ -77,6 +77,8 @@ class Intake:
     def _forget(self) -> None:
         id_, words = self._ids.popitem(last=False)
         self._texts[words] -= 1
+        if not self._texts[words]:
+            del self._texts[words]
         if id_ in self._alike:
             self._alike.remove(id_)
 

@@ -14,6 +14,7 @@ import queue
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 from producers.base import Event, Pulse, Report, SessionEnd, Story, Told, Trade
 from producers.hours import Delay, Hours
@@ -119,11 +120,18 @@ class Live:
 
     def remember(self, told: Iterable[Told]) -> None:
         """Take in what is in the topics already: it is not sent again, and what came since is asked for."""
+        now_us = self._clock()
         for one in told:
             if one.id:
                 self._intake.remember(one.id, one.text)
+                told_us = max(min(one.event_ts_us, now_us) - 2 * self._reconcile_us, now_us - FARTHEST_US + MINUTE_US)
+                for state in self._states.values():
+                    if state.name == one.source and not state.line.feed.trades:
+                        state.complete_us = max(state.complete_us or 0, told_us)
                 continue
-            self._seen.add((one.source, one.symbol, one.seq), one.event_ts_us)
+            self._seen.add((one.source, one.symbol, one.seq), min(one.event_ts_us, now_us))
+            if one.event_ts_us - now_us > WILD_US:
+                continue  # a mistake: nothing is known up to there
             # a predecessor may have missed some before its last, and not have asked yet
             whole_us = one.event_ts_us - 2 * self._reconcile_us
             for state in self._trading(one.source):
@@ -230,7 +238,7 @@ class Live:
 
     def _pass(self, state: _State, events: Iterable[Trade | Story], now_us: int) -> Iterator[Event]:
         for event in events:
-            named = replace(event, source=state.name)
+            named = replace(legible(event), source=state.name)
             if isinstance(named, Trade):
                 yield from self._trade(state, named, now_us)
             elif (story := self._intake.take(named)) is not None:
@@ -241,12 +249,13 @@ class Live:
             state.numbers.take(trade.symbol, trade.seq)
             if state.numbers.missing and not state.asking and state.can_ask:
                 state.ask_at_us = min(state.ask_at_us or now_us + HOLE_US, now_us + HOLE_US)
-        if not self._seen.is_new(trade):
+        wild = trade.event_ts_us - now_us > WILD_US
+        # what is known is forgotten by the time of trades, which a mistake must not move
+        if not self._seen.is_new(replace(trade, event_ts_us=now_us) if wild else trade):
             self._counts["repeats"] += 1
             return
         self._counts["sent"] += 1
         self._traded_us = now_us
-        wild = trade.event_ts_us - now_us > WILD_US
         self._counts["ahead"] += wild
         self._night = False
         yield replace(trade, ahead=True) if wild else trade
@@ -340,3 +349,23 @@ class Live:
         }
         for detail in alerts or [""]:
             yield Report(now_us, {**counts, **skew, **lines}, detail)
+
+
+def legible(event: Trade | Story) -> Trade | Story:
+    r"""Return `event` without what no text has: half a character, as vendors leave it where they cut a headline.
+
+    >>> legible(Story(0, "7", ("AAPL",), "Apple rises \ud83d")).text
+    'Apple rises ?'
+    """
+    texts = {name: text for name in ("symbol", "id", "text", "url") if (text := getattr(event, name, ""))}
+    symbols = getattr(event, "symbols", ())
+    try:
+        "".join((*texts.values(), *symbols)).encode()
+    except UnicodeEncodeError:
+        mended: dict[str, Any] = {name: _mended(text) for name, text in texts.items()}
+        return replace(event, **mended | ({"symbols": tuple(map(_mended, symbols))} if symbols else {}))
+    return event
+
+
+def _mended(text: str) -> str:
+    return text.encode(errors="replace").decode()

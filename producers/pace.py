@@ -88,6 +88,7 @@ class AtSpeed:
         self._sleep = sleep
         self._now = now
         self._looked_s = 0.0
+        self._speed: float | None = None  # at the last look
         self._place_us: float | None = None  # where the tape would be, had nothing but its course held it up
 
     def wait(self, clock_ts_us: int, open_symbols: frozenset[str]) -> None:
@@ -101,6 +102,8 @@ class AtSpeed:
         """Move the tape's place by the time since the last look; return how long the event has to wait from there."""
         course, now_s = self._course(clock_ts_us), self._now()
         passed_s, self._looked_s = now_s - self._looked_s, now_s
+        if course.speed != self._speed:  # what was missed at another speed is not made up for at this one
+            self._speed, place_us = course.speed, min(place_us, clock_ts_us)
         if course.rushes(clock_ts_us):
             place_us = max(place_us, clock_ts_us)
         elif not course.paused:

@@ -152,6 +152,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         """Return the variables that give another process these same settings."""
         return {PREFIX + name.upper(): _text(value) for name, value in msgspec.structs.asdict(self).items()}
 
+    def inherited(self, environ: Mapping[str, str] | None = None) -> dict[str, str]:
+        """Return the environment of a process of ours that is started with these settings.
+
+        What a file gave is said outright; the file's own variable is left out, for both together contradict each other.
+        """
+        files = {f"{PREFIX}{name.upper()}_FILE" for name in SECRETS}
+        present = (os.environ if environ is None else environ).items()
+        return {name: value for name, value in present if name not in files} | self.environment()
+
 
 def _text(value: object) -> str:
     if isinstance(value, Secret):

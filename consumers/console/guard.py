@@ -88,19 +88,24 @@ class Guard:
             await self._app(scope, receive, send)
             return
 
+        asked = Headers(scope=scope)
+        has_body = asked.get("content-length", "0") != "0" or "transfer-encoding" in asked
+        answer: ASGIApp = self._refusal(scope) or self._app
+
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 headers.update(HEADERS)
                 headers.setdefault("Cache-Control", "no-cache")
+                if has_body and answer is not self._app:
+                    headers["Connection"] = "close"  # nobody waits for a body that nobody reads
             await send(message)
 
-        answer: ASGIApp = self._refusal(scope) or self._app
-        if answer is self._app and Headers(scope=scope).get("content-length", "0") != "0":
+        if has_body and answer is self._app:
             try:
                 receive = await patience.whole(receive, self._patience_s)
             except TimeoutError:
-                answer = problems.response(408, "the body did not come in time", {"Connection": "close"})
+                answer = problems.response(408, "the body did not come in time")
         await answer(scope, receive, send_with_headers)
 
     def _refusal(self, scope: Scope) -> Response | None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from typing import Annotated
+from urllib.parse import quote
 
 import msgspec
 from fastapi import APIRouter, Path, Request, Response
 from starlette.exceptions import HTTPException
 
 from consumers.console import rest
-from streams.settings import Settings
+from streams.settings import SECRETS, Settings
 
 TAIL_BYTES = 32 * 1024
 TAIL_LINES = 200
@@ -36,7 +37,7 @@ def routes(settings: Settings) -> APIRouter:
 
 
 def tail(settings: Settings, role: str) -> list[str]:
-    """Return the last lines of a role's log, without the console's token.
+    """Return the last whole lines of a role's log, without any secret of the settings.
 
     Raises
     ------
@@ -48,8 +49,13 @@ def tail(settings: Settings, role: str) -> list[str]:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(0, size - TAIL_BYTES))
             text = file.read(TAIL_BYTES).decode(errors="replace")
+            if size > TAIL_BYTES:
+                text = text.partition("\n")[2]  # half a line may begin in half a secret, which nobody would know
     except OSError as error:
         raise HTTPException(404, f"the log of {role} is not on this machine") from error
-    if settings.console_token:
-        text = text.replace(settings.console_token.reveal(), "(token)")
+    for name in SECRETS:
+        if secret := getattr(settings, name).reveal():
+            text = text.replace(secret, "(token)" if name == "console_token" else "(secret)").replace(
+                quote(secret, ""), "(secret)"
+            )
     return text.splitlines()[-TAIL_LINES:]

@@ -117,4 +117,7 @@ def _again(wait_s: int) -> dict[str, str]:
 def _same_origin(request: Request) -> bool:
     """Return whether no browser says that the request comes from a page elsewhere."""
     origin = request.headers.get("origin")
-    return origin is None or urlsplit(origin).netloc == request.headers.get("host")
+    try:
+        return origin is None or urlsplit(origin).netloc == request.headers.get("host")
+    except ValueError:  # that is no address
+        return False

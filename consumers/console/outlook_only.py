@@ -12,7 +12,7 @@ from fastapi.staticfiles import StaticFiles
 
 from consumers.console import guard, outlook, rest
 from consumers.console.outlooks import Outlooks
-from consumers.console.server import MOST_CONNECTIONS, STATIC, guarded, listen, with_token
+from consumers.console.server import STATIC, configured, guarded, listen, with_token
 from streams.settings import Settings
 
 PAGE = STATIC / "outlook.html"
@@ -58,5 +58,4 @@ def run(outlooks: Outlooks, settings: Settings, host: str = "127.0.0.1", port: i
     """
     with listen(host, settings.console_port if port is None else port) as listener:
         app = create_app(outlooks, settings if host in guard.LOOPBACK else with_token(settings, host), host)
-        config = uvicorn.Config(app, log_config=None, access_log=False, ws="none", limit_concurrency=MOST_CONNECTIONS)
-        uvicorn.Server(config).run(sockets=[listener])
+        uvicorn.Server(configured(app, settings)).run(sockets=[listener])

@@ -114,6 +114,20 @@ def _add_stream(app: FastAPI, feed: Feed) -> None:
         return EventSourceResponse(events(), send_timeout=LONGEST_SEND_S)
 
 
+def configured(app: FastAPI, settings: Settings) -> uvicorn.Config:
+    """Return how `app` is served: no request or connection may stay for ever, nor be one of too many."""
+    return uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        http=patient(settings.console_timeout_s),
+        ws="none",
+        server_header=False,
+        timeout_graceful_shutdown=2,
+        limit_concurrency=MOST_CONNECTIONS,
+    )
+
+
 class ConsoleServer(uvicorn.Server):
     """Uvicorn that ends the open streams when it stops, in place of waiting for the browsers to leave.
 
@@ -135,18 +149,7 @@ class ConsoleServer(uvicorn.Server):
         self._reporter = reporter
         self._outlooks = backends.outlooks
         app = create_app(self.feed, settings, host, self._lifespan, backends)
-        super().__init__(
-            uvicorn.Config(
-                app,
-                log_config=None,
-                access_log=False,
-                http=patient(settings.console_timeout_s),
-                ws="none",
-                server_header=False,
-                timeout_graceful_shutdown=2,
-                limit_concurrency=MOST_CONNECTIONS,
-            )
-        )
+        super().__init__(configured(app, settings))
 
     @asynccontextmanager
     async def _lifespan(self, _app: FastAPI) -> AsyncIterator[None]:

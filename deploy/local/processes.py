@@ -60,7 +60,7 @@ class Process:
         """Start the role; its output is appended to its log."""
         self.log_path.parent.mkdir(parents=True, exist_ok=True)
         command = lowered([sys.executable, "-m", "deploy", "--supervised", self.role, *self.arguments], self.niceness)
-        variables = os.environ | self.settings.environment() | {"PYTHONUNBUFFERED": "1"}
+        variables = self.settings.inherited() | {"PYTHONUNBUFFERED": "1"}
         with self.log_path.open("ab") as log:
             # a session of its own: Ctrl-C goes to the supervisor alone, which stops the roles in order
             self.handle = subprocess.Popen(

@@ -11,7 +11,6 @@ while the network is trained, forecasts take at most three times as long (p99) a
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -101,7 +100,7 @@ def _learn(settings: Settings, plan: Plan) -> None:
     known = [*_between(plan, 0, plan.known_min), SessionEnd(START_US + plan.known_min * MINUTE_US - 1)]
     lake.write(settings, "features", markets.rows(settings, {"known": known})["known"], "history", lake.archive_root(settings))
     command = [sys.executable, "-m", "deploy", "train", "--epochs", "8", "--no-ablation"]
-    done = subprocess.run(command, env=os.environ | settings.environment(), capture_output=True, text=True, check=False)
+    done = subprocess.run(command, env=settings.inherited(), capture_output=True, text=True, check=False)
     if done.returncode:
         raise ModelError(f"the first champion could not be trained: {done.stderr.strip().splitlines()[-1:]}")
 

@@ -159,7 +159,7 @@ def _tried(settings: Settings, command: str) -> tuple[int | None, str]:
     line = [sys.executable, "-m", "deploy", command]
     try:
         done = subprocess.run(
-            line, env=os.environ | settings.environment(), capture_output=True, text=True, timeout=REFUSED_WITHIN_S, check=False
+            line, env=settings.inherited(), capture_output=True, text=True, timeout=REFUSED_WITHIN_S, check=False
         )
     except subprocess.TimeoutExpired:
         return None, f"no answer within {REFUSED_WITHIN_S:.0f} s"

@@ -212,7 +212,7 @@ class _Ended(NamedTuple):
 def _train(settings: Settings, step: str, delay_s: float) -> _Ended:
     """Train in a process that kills itself `delay_s` after `step` began (empty: never)."""
     command = [sys.executable, "-m", "deploy.verify.training", step, str(delay_s)]
-    environment = os.environ | settings.environment()
+    environment = settings.inherited()
     done = subprocess.run(command, env=environment, capture_output=True, text=True, errors="replace", check=False)
     pairs = (line.split() for line in done.stdout.splitlines())
     last_words = next(reversed(done.stderr.strip().splitlines()), "")

@@ -15,9 +15,11 @@ import re
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from alpaca.common.exceptions import APIError
+from alpaca.common.rest import RESTClient
 from alpaca.data.enums import DataFeed
 from alpaca.data.historical import NewsClient, StockHistoricalDataClient
 from alpaca.data.live import NewsDataStream, StockDataStream
@@ -32,10 +34,21 @@ from streams.errors import LineLost, Refused, SourceError, Throttled
 from streams.settings import Settings
 
 LOG = "alpaca.data.live.websocket"
+ANSWER_S = 15.0  # the client itself waits for ever, and the clock of the source with it
 KEY = "alpaca refuses TICKCAST_ALPACA_KEY and TICKCAST_ALPACA_SECRET, or TICKCAST_ALPACA_FEED needs a subscription"
 # "Streaming Market Data", errors: what a person must mend, and what only takes time
 REFUSING = {401: KEY, 402: KEY, 405: "alpaca's plan has fewer symbols; name fewer with --symbols", 409: KEY}
 LATER = {406: "alpaca allows one connection, and another is open"}
+
+
+Rest = TypeVar("Rest", bound=RESTClient)
+
+
+def impatient(rest: Rest) -> Rest:
+    """Return the client, which will wait for no answer longer than `ANSWER_S`: it has no option for that."""
+    session = rest._session  # noqa: SLF001
+    session.request = partial(session.request, timeout=ANSWER_S)
+    return rest
 
 
 class _Alpaca(Feed):
@@ -118,7 +131,7 @@ class AlpacaTrades(_Alpaca):
         self.silence_s = settings.stale_s
         self._feed = DataFeed(settings.alpaca_feed)
         url = f"http://{self._at}" if self._at else None
-        self._rest = StockHistoricalDataClient(*self._keys, raw_data=True, url_override=url)
+        self._rest = impatient(StockHistoricalDataClient(*self._keys, raw_data=True, url_override=url))
         self._checked = False
 
     def _check(self) -> None:
@@ -156,7 +169,8 @@ class AlpacaNews(_Alpaca):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
-        self._rest = NewsClient(*self._keys, raw_data=True, url_override=f"http://{self._at}" if self._at else None)
+        url = f"http://{self._at}" if self._at else None
+        self._rest = impatient(NewsClient(*self._keys, raw_data=True, url_override=url))
 
     def _made(self, options: dict[str, Any], ear: Ear) -> Any:
         stream = NewsDataStream(*self._keys, url_override=f"ws://{self._at}/v1beta1/news" if self._at else None, **options)

@@ -23,6 +23,7 @@ from streams.settings import Settings
 
 ROWS = 31  # bits for the row in a number; the other 32 have the second of the file's first row
 LOOK_S = 0.2
+UNREADABLE = (ValueError, KeyError, TypeError, StopIteration, AttributeError, OverflowError, RecursionError, csv.Error)
 Row = dict[str, Any]
 
 
@@ -66,14 +67,14 @@ class FileFeed(Feed):
         number = 0
         for line in self._lines(file):
             if self._path.suffix not in {".jsonl", ".ndjson"} and header is None:
-                header = next(csv.reader([line]))
+                header = next(csv.reader([line]), []) or None  # an empty line is none
                 continue
             try:
                 row = json.loads(line) if header is None else dict(zip(header, next(csv.reader([line])), strict=True))
                 event_ts_us = int(row["event_ts_us"])
                 first_s = event_ts_us // SECOND_US if first_s < 0 else first_s
                 event = self._event(row, event_ts_us, (first_s << ROWS) + number)
-            except (ValueError, KeyError, TypeError, StopIteration, AttributeError) as error:
+            except UNREADABLE as error:
                 ear.garbled(f"row {number} of {self._path}: {error!r}")
             else:
                 if self._clock() - event_ts_us < OLD_US:

@@ -62,16 +62,16 @@ class JsonFeed(WebFeed):
         """Tell the items that have words."""
         said = msgspec.json.decode(document, type=Document)
         if not said.version.startswith(VERSION):
-            raise Refused(f"{self.url} is no JSON Feed: its version is {said.version!r}; is it the feed's address?")
+            raise Refused(f"{self.told} is no JSON Feed: its version is {said.version!r}; is it the feed's address?")
         self.tell(ear, [story for raw in said.items if (story := self._story(raw, ear)) is not None])
         if said.expired:
-            raise Refused(f"{self.url} says that it has ended, and nothing will come; take another feed")
+            raise Refused(f"{self.told} says that it has ended, and nothing will come; take another feed")
 
     def _story(self, raw: msgspec.Raw, ear: Ear) -> Story | None:
         try:
             item = msgspec.json.decode(raw, type=Item)
         except msgspec.DecodeError as error:
-            ear.garbled(f"{self.url}: {error}: {bytes(raw).decode(errors='replace')}")
+            ear.garbled(f"{self.told}: {error}: {bytes(raw).decode(errors='replace')}")
             return None
         text, link = headline(item), item.url or item.external_url or ""
         return self.story(item.id, event_ts_us(item), text, link) if text else None

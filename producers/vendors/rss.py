@@ -7,6 +7,7 @@ link and title. How they are fetched, and when a story was, is `web.py`'s.
 from __future__ import annotations
 
 import calendar
+import io
 from typing import Any
 
 import feedparser
@@ -25,7 +26,7 @@ class RssFeed(WebFeed):
 
     def read(self, document: bytes, ear: Ear) -> None:
         """Tell the entries that have a title."""
-        said = feedparser.parse(document)
+        said = feedparser.parse(io.BytesIO(document))  # bytes alone it would try as a file's name first
         if said.bozo and not isinstance(said.bozo_exception, feedparser.exceptions.CharacterEncodingOverride):
             raise ValueError(said.bozo_exception)
         self.tell(ear, [story for entry in said.entries if (story := self._story(entry)) is not None])

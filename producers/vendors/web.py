@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import threading
+import time
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -24,6 +25,7 @@ from streams.clock import wall_ts_us
 from streams.errors import LineLost, Refused, SourceError, Throttled
 
 TIMEOUT_S = 15.0
+WHOLE_S = 60.0  # for all of a feed, however slowly it drips
 MOST_BYTES = 8 * 1024 * 1024  # a feed is some hundred kilobytes
 GONE = {401, 402, 403, 404, 410}
 BUSY = {429, 503}
@@ -51,6 +53,7 @@ class WebFeed(Feed):
     def __init__(self, url: str, poll_s: float, clock: Callable[[], int] = wall_ts_us) -> None:
         self.name = f"{self.kind}:{httpx.URL(url).host}"
         self.url = url
+        self.told = str(httpx.URL(url).copy_with(userinfo=b"", query=None, fragment=None))  # the rest may be a secret
         self._poll_s = poll_s
         self._clock = clock
         self._stop = threading.Event()
@@ -92,20 +95,35 @@ class WebFeed(Feed):
 
     def _look(self, client: httpx.Client, ear: Ear) -> None:
         try:
-            answer = client.get(self.url, headers=self._conditions)
+            answer, document = self._fetched(client)
         except httpx.HTTPError as error:
             raise lost(error) from error
         if answer.status_code == httpx.codes.NOT_MODIFIED:
             ear.hear()
             return
-        _check(answer, self.url)
         try:
-            self.read(answer.content[:MOST_BYTES], ear)
+            self.read(document, ear)
         except ValueError as error:
-            ear.garbled(f"{self.url}: {error}")
+            ear.garbled(f"{self.told}: {error}")
             return
         names = {"If-None-Match": "etag", "If-Modified-Since": "last-modified"}
         self._conditions = {name: answer.headers[header] for name, header in names.items() if header in answer.headers}
+
+    def _fetched(self, client: httpx.Client) -> tuple[httpx.Response, bytes]:
+        """Return the answer and what is in it, which is neither endless nor endlessly slow."""
+        until_s = time.monotonic() + WHOLE_S
+        with client.stream("GET", self.url, headers=self._conditions) as answer:
+            if answer.status_code == httpx.codes.NOT_MODIFIED:
+                return answer, b""
+            _check(answer, self.told)
+            content = bytearray()
+            for piece in answer.iter_bytes():
+                content += piece
+                if len(content) > MOST_BYTES:
+                    raise LineLost(f"{self.told} is larger than {MOST_BYTES} bytes: that is no feed")
+                if self._stop.is_set() or time.monotonic() > until_s:
+                    raise LineLost(f"{self.told} does not come to its end")
+            return answer, bytes(content)
 
 
 def plain(html: str) -> str:

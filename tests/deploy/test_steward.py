@@ -159,3 +159,13 @@ def test_tapes_are_found_with_their_ends_symbols_and_volume(config: Settings, tm
     assert (found.first_ts_us, found.last_ts_us) == (1_340_285_400_000_000, 1_340_285_639_000_000)
     assert (len(found.volume), sum(found.volume), found.volume[0]) == (tapes.PARTS, sum(range(240)), 1)
     assert tapes.HomeTapes(own).running() is None
+
+
+@pytest.mark.timeout(30)
+def test_a_steward_that_fails_ends_so_that_it_is_started_again(config: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_self: Steward, _stop: threading.Event) -> None:
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(Steward, "_follow", fail)
+    with pytest.raises(OSError, match="the disk is full"):
+        Steward(config).run(threading.Event())

@@ -105,3 +105,11 @@ def test_a_users_own_companies_are_added(tmp_path: Path) -> None:
         Companies(["AAPL"], file)
     with pytest.raises(SourceError, match="cannot be read"):
         Companies(["AAPL"], tmp_path / "none.csv")
+
+
+def test_the_words_of_forgotten_stories_are_forgotten_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("producers.intake.KEPT", 3)
+    intake = Intake()
+    for number in range(10):
+        intake.remember(str(number), f"words {number}")
+    assert len(intake._texts) == 3  # noqa: SLF001 - it would grow for ever

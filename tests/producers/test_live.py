@@ -321,3 +321,44 @@ def test_a_report_comes_every_second_so_that_a_run_can_be_stopped() -> None:
         assert isinstance(event, Report)
         assert time.monotonic() < end
     events.close()  # type: ignore[attr-defined]
+
+
+def test_a_time_that_cannot_be_makes_nothing_unforgettable() -> None:
+    seen = Live([Script()])
+    now_us = wall_ts_us()
+    [state] = seen._states.values()  # noqa: SLF001 - that the memory is bounded shows nowhere else
+    for minute in range(120):
+        wild = 10**15 if minute == 0 else 0
+        at_us = now_us + minute * MINUTE_US
+        list(seen._trade(state, Trade(at_us + wild, "A", 10.0, 1.0, minute), at_us))  # noqa: SLF001
+    assert len(seen._seen._young) + len(seen._seen._old) < 50  # noqa: SLF001
+
+
+def test_a_successor_asks_for_what_is_missing_though_a_time_was_wrong() -> None:
+    feed = Script()
+    first, wild = trade(1, 90), trade(9, -86_400)
+    feed.happened = [first, trade(2, 60), trade(3, 30)]
+    told = [Told("script", one.event_ts_us, "A", one.seq) for one in (first, wild)]
+    with listening(feed, told=told) as heard:
+        heard.until(lambda: len(heard.trades) == 2)
+        assert seqs(heard.trades) == [2, 3]
+
+
+def test_half_a_character_breaks_nothing() -> None:
+    feed = Script(trades=False)
+    with listening(feed) as heard:
+        feed.say(Story(wall_ts_us(), "1", ("A",), "Apple rises \ud83d"), Story(wall_ts_us(), "2", ("A",), "Apple falls"))
+        heard.until(lambda: len(heard.stories) == 2)
+        assert [story.text for story in heard.stories] == ["Apple rises ?", "Apple falls"]
+
+
+@pytest.mark.parametrize("ago_s", [60, 40_000])
+def test_a_successor_asks_for_the_stories_since_its_predecessor_too(ago_s: int) -> None:
+    now_us = wall_ts_us()
+    told = Story(now_us - ago_s * SECOND_US, "1", ("A",), "Apple rises")
+    feed = Script(trades=False)
+    feed.happened = [told, Story(now_us - 30 * SECOND_US, "2", ("A",), "Apple falls")]
+    with listening(feed, told=[Told("script", told.event_ts_us, id="1", text=told.text)]) as heard:
+        heard.until(lambda: heard.stories)
+        assert [story.id for story in heard.stories] == ["2"]
+        assert not any("more than an hour" in alert for alert in heard.alerts)

@@ -267,3 +267,20 @@ def test_a_place_that_is_sought_is_run_to_at_once_even_while_the_tape_is_held() 
     assert time.now_s == pytest.approx(130, abs=2 * MAX_NAP_S)
     pace.wait(T0 + 620 * SECOND_US, AAPL)
     assert time.now_s == pytest.approx(140, abs=2 * MAX_NAP_S)
+
+
+def test_a_slower_speed_counts_at_once_although_the_tape_was_behind_the_faster_one() -> None:
+    now_s = [0.0]
+    course = [Course(1_000.0)]
+
+    def sleep(seconds: float) -> None:
+        now_s[0] += seconds
+
+    pace = AtSpeed(lambda _clock_ts_us: course[0], sleep=sleep, now=lambda: now_s[0])
+    for second in range(10):
+        pace.wait(second * SECOND_US, frozenset("A"))
+        now_s[0] += 1.0  # the pipeline takes no more
+    course[0], begun_s = Course(1.0), now_s[0]
+    for second in range(10, 70):
+        pace.wait(second * SECOND_US, frozenset("A"))
+    assert now_s[0] - begun_s == pytest.approx(58)  # and the second before the first of them

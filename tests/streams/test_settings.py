@@ -133,3 +133,13 @@ def test_a_secret_may_be_kept_in_a_file(tmp_path: Path) -> None:
         settings.load({"TICKCAST_ALPACA_KEY_FILE": str(tmp_path / "key"), "TICKCAST_ALPACA_KEY": "x"})
     with pytest.raises(SettingsError, match="symbols_file"):
         settings.load({"TICKCAST_SYMBOLS_FILE": str(tmp_path / "key")})
+
+
+def test_a_process_that_is_started_gets_the_secret_of_a_file_and_not_the_file_too(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("abc\n")
+    environ = {"PATH": "/bin", "TICKCAST_ALPACA_KEY_FILE": str(tmp_path / "key")}
+    config = settings.load(environ)
+    inherited = config.inherited(environ)
+    assert inherited["PATH"] == "/bin"
+    assert settings.load(inherited) == config
+    assert settings.load(inherited).alpaca_key.reveal() == "abc"

@@ -12,8 +12,17 @@ const MARK = /[#&]token=([^&]+)/;
 export function takeToken() {
   const found = MARK.exec(location.hash);
   if (!found) return;
-  sessionStorage.setItem(KEY, decodeURIComponent(found[1]));
+  sessionStorage.setItem(KEY, decoded(found[1]));
   history.replaceState(null, "", `${location.pathname}${location.search}${location.hash.replace(MARK, "").replace(/^&/, "#")}`);
+}
+
+/** @param {string} text @returns {string} as it is where it was not encoded: a wrong address must not end the page */
+function decoded(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
 }
 
 /** @returns {string} empty where there is none */

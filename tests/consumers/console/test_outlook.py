@@ -189,6 +189,7 @@ def test_a_feed_that_comes_back_is_asked_again_and_one_that_stays_away_is_told(a
         ("/A%20B", {}, None, 422, "is no ticker"),
         (f"/{'A' * 17}", {}, None, 422, "is no ticker"),
         ("/AAPL", {"Origin": "http://elsewhere.example"}, None, 403, "another origin"),
+        ("/AAPL", {"Origin": "http://["}, None, 403, "another origin"),
         ("/AAPL", {"Origin": "http://127.0.0.1"}, None, 200, ""),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,7 +14,7 @@ from producers.intake import Intake
 from producers.vendors.alpaca import AlpacaNews, AlpacaTrades, feeds
 from producers.vendors.alpaca_fields import hear, number, story, told_again
 from streams import settings
-from streams.errors import SourceError
+from streams.errors import LineLost, SourceError
 from streams.settings import Settings
 from tests.producers.vendors import alpaca_server
 from tests.producers.vendors.alpaca_server import Alpaca
@@ -226,3 +227,14 @@ def test_news_come_with_their_tags_and_those_missed_are_asked_for(alpaca: Alpaca
 def test_a_key_is_needed() -> None:
     with pytest.raises(SourceError, match="needs TICKCAST_ALPACA_KEY"):
         feeds("", settings.load({}), ticks=True, headlines=True)
+
+
+@pytest.mark.timeout(20)
+def test_a_server_that_takes_a_question_and_never_answers_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("producers.vendors.alpaca.ANSWER_S", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        url = f"127.0.0.1:{deaf.getsockname()[1]}"
+        own = settings.load({}, alpaca_key="key", alpaca_secret="secret", alpaca_url=url, symbols="AAPL")
+        for feed in (AlpacaTrades(own), AlpacaNews(own)):
+            with pytest.raises(LineLost, match="timed out"):
+                feed.past(0, 1_000_000)

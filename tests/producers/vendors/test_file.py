@@ -46,11 +46,11 @@ def test_what_is_no_row_is_told_and_passed_over(tmp_path: Path) -> None:
     path = tmp_path / "ticks.jsonl"
     path.write_text("")
     with listening(FileFeed(path, trades=True)) as heard:
-        for line in ("{", "[]", '{"event_ts_us": 1}', '{"event_ts_us": "x"}', "7"):
+        for line in ("{", "[]", '{"event_ts_us": 1}', '{"event_ts_us": "x"}', "7", '{"event_ts_us": Infinity}', "[" * 100_000):
             append(path, line + "\n")
         good = {"event_ts_us": wall_ts_us(), "symbol": "AAPL", "price": 1.5, "size": 2, "seq": 77, "conditions": "odd_lot"}
         append(path, json.dumps(good) + "\n")
-        heard.until(lambda: heard.trades and heard.counts["garbled"] == 5)
+        heard.until(lambda: heard.trades and heard.counts["garbled"] == 7)
         assert heard.trades == [Trade(good["event_ts_us"], "AAPL", 1.5, 2.0, 77, "odd_lot", source="file:ticks.jsonl")]  # type: ignore[arg-type]
 
 
@@ -90,3 +90,11 @@ def test_what_cannot_be_followed_is_one_sentence(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SourceError, match=says):
         open_live({"ticks": ("file", argument), "headlines": ("file", argument)}, settings.load({}))
+
+
+@pytest.mark.parametrize("broken", ["\n", HEAD + "x" * 200_000 + ",A,1,2\n"])
+def test_a_file_that_begins_with_nonsense_does_not_end_the_source(tmp_path: Path, broken: str) -> None:
+    path = tmp_path / "ticks.csv"
+    path.write_text(broken + HEAD * (broken == "\n") + row())
+    with listening(FileFeed(path, trades=True)) as heard:
+        heard.until(lambda: len(heard.trades) == 1)

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from pathlib import Path
 from xml.sax.saxutils import escape
 
 import pytest
@@ -17,6 +18,7 @@ from aiohttp import web
 
 from producers.companies import Companies
 from producers.intake import Intake
+from producers.vendors import web as feeds
 from producers.vendors.catalog import open_live
 from producers.vendors.rss import RssFeed
 from streams import settings
@@ -52,9 +54,15 @@ class Wire(Server):
         self.cut_at = 0
         self.retry_after = ""
         self.unmodified = 0
+        self.endless = 0
 
     def routes(self) -> list[web.RouteDef]:
-        return [web.get("/feed", self._feed), web.get("/other", self._feed), web.get("/moved", self._moved)]
+        return [
+            web.get("/feed", self._feed),
+            web.get("/other", self._feed),
+            web.get("/moved", self._moved),
+            web.get("/endless", self._endless),
+        ]
 
     def frames(self, trades: Sequence[Happened]) -> list[str | bytes]:
         return []
@@ -65,6 +73,14 @@ class Wire(Server):
 
     async def _moved(self, request: web.Request) -> web.Response:
         raise web.HTTPFound("/feed")
+
+    async def _endless(self, request: web.Request) -> web.StreamResponse:
+        answer = web.StreamResponse()
+        await answer.prepare(request)
+        for number in range(600):
+            self.endless = number
+            await answer.write(b" " * 65_536)
+        return answer
 
     async def _feed(self, request: web.Request) -> web.StreamResponse:
         if (busy := self.too_busy(request)) is not None:
@@ -193,7 +209,33 @@ def test_two_feeds_of_one_host_may_count_their_stories_alike(wire: Wire) -> None
         assert len(heard.stories) == 1
 
 
-@pytest.mark.parametrize("argument", ["", "feed.xml", "ftp://example.org/feed", "http://", "http://[::x]/feed"])
+@pytest.mark.parametrize(
+    "argument", ["", "feed.xml", "ftp://example.org/feed", "http://", "http://a:port/feed", "http://[::x]/feed"]
+)
 def test_an_address_is_needed(argument: str) -> None:
     with pytest.raises(SourceError, match="rss needs an address"):
         open_live({"headlines": ("rss", argument)}, settings.load({}))
+
+
+def test_an_answer_that_is_the_name_of_a_file_opens_no_file(wire: Wire, tmp_path: Path) -> None:
+    (tmp_path / "private.xml").write_text(RSS.format(item(1, "Apple has a secret")))
+    wire.body = str(tmp_path / "private.xml")
+    with listening(feed(wire), intake=named()) as heard:
+        heard.until(lambda: heard.counts["garbled"])
+        assert heard.stories == []
+
+
+def test_an_endless_answer_is_given_up_before_it_fills_the_memory(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feeds, "MOST_BYTES", 200_000)
+    with listening(feed(wire, "endless")) as heard:
+        heard.until(lambda: any("larger than 200000 bytes" in alert for alert in heard.alerts))
+        assert wire.endless < 599
+
+
+def test_the_secrets_of_an_address_are_told_nowhere(wire: Wire) -> None:
+    private = RssFeed(f"http://me:pw@{wire.address}/feed?key=secret", poll_s=0.1)
+    wire.status = 403
+    with listening(private) as heard:
+        said = str(heard.failed())
+    assert f"http://{wire.address}/feed answers 403" in said
+    assert "pw" not in said and "secret" not in said

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import queue
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import curl_cffi.requests
 import pytest
@@ -13,9 +15,10 @@ from yfinance.data import YfData
 
 from producers.base import Trade
 from producers.intake import Intake
+from producers.line import Line, Said
 from producers.vendors.yfinance import News, Quotes, feeds, number, story
 from streams import settings
-from streams.errors import SourceError
+from streams.errors import Refused, SourceError
 from streams.settings import Settings
 from tests.producers.vendors.listening import listening
 from tests.producers.vendors.servers import serving
@@ -123,6 +126,26 @@ def test_where_the_socket_cannot_be_had_prices_are_polled(proxied: Yahoo) -> Non
 def test_an_unknown_symbol_is_told_when_it_is_polled(proxied: Yahoo) -> None:
     with listening(feed(proxied, yfinance_url="ws://127.0.0.1:1/", symbols="NO1")) as heard:
         heard.until(lambda: heard.error or any("NO1" in alert for alert in heard.alerts))
+
+
+def test_a_price_that_is_missing_for_once_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Silent:
+        history_metadata: ClassVar[dict[str, object]] = {}
+
+        def __init__(self, _symbol: str) -> None: ...
+
+        def history(self, **_options: str) -> None: ...
+
+    monkeypatch.setattr("yfinance.Ticker", Silent)
+    quotes = Quotes(settings.load({}, symbols="AAPL"))
+    said: queue.SimpleQueue[Said] = queue.SimpleQueue()
+    line = Line(quotes, said)
+    line.up()
+    monkeypatch.setattr(quotes, "listen", quotes._poll)  # noqa: SLF001 - as after three vain attempts at the socket
+    with pytest.raises(Refused):  # tenacity waits, and tries again
+        line._listen()  # noqa: SLF001
+    assert said.get().kind == "up"
+    assert said.get().kind == "refused"
 
 
 def test_news_are_polled_and_a_busy_yahoo_is_left_alone(proxied: Yahoo) -> None:
