@@ -64,6 +64,7 @@ def parts(own: Settings) -> dict[Path, int]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # four studies, with Spark and networks; on a busy machine
 def test_a_killed_study_leaves_no_process_and_the_next_goes_on_with_what_is_missing(own: Settings, data: Path) -> None:
     fill(own, rows(900), rows(900, "MSFT", seed=2))
     first = started(own, "sse", "--quick", "--data", str(data))
