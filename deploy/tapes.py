@@ -62,8 +62,8 @@ def place(settings: Settings, name: str) -> Path:
 
 def described(name: str, path: Path) -> Tape | None:
     """Return what is known of the tape in a folder; None where there is none, or it is damaged."""
-    files = tuple((file, file.stat().st_mtime_ns, file.stat().st_size) for file in sorted(_files(path)))
     try:
+        files = tuple((file, file.stat().st_mtime_ns, file.stat().st_size) for file in sorted(_files(path)))
         return _known(name, path, files)
     except (TickcastError, pl.exceptions.PolarsError, OSError):
         return None

@@ -6,6 +6,7 @@ MinHash finds (`datasketch`; A. Broder, "On the resemblance and containment of d
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections import Counter, OrderedDict
 from collections.abc import Iterable
@@ -20,6 +21,7 @@ PERMUTATIONS = 64
 ALIKE = 0.7  # of the three-letter pieces: an updated headline shares more, another one less
 LEAST_WORDS = 5  # shorter texts are alike by their form alone ("Apple rises", "Apple falls")
 KEPT = 20_000  # stories
+LONGEST_TEXT, LONGEST_URL, LONGEST_ID = 4_000, 2_000, 200  # characters: no headline's, and far below what a record may hold
 
 
 class Intake:
@@ -47,7 +49,8 @@ class Intake:
         self.counts: Counter[str] = Counter()
 
     def take(self, story: Story) -> Story | None:
-        """Return `story` with its symbols, or None where it does not go on."""
+        """Return `story` with its symbols, cut to a headline's size, or None where it does not go on."""
+        story = cut(story)
         if story.id in self._ids:
             return None  # a feed that is polled says the same each time
         symbols = self._symbols(story)
@@ -100,6 +103,19 @@ class Intake:
         if not told and self._companies is not None:
             told = self._companies.named(story.text)
         return tuple(symbol for symbol in told if not self._followed or symbol in self._followed)
+
+
+def cut(story: Story) -> Story:
+    """Return `story` no larger than a headline can be: a feed may hold anything, and one record must not end the producer.
+
+    >>> len(cut(Story(0, "7", ("AAPL",), "Apple rises " * 1_000)).text)
+    4000
+    """
+    if len(story.text) <= LONGEST_TEXT and len(story.url) <= LONGEST_URL and len(story.id) <= LONGEST_ID:
+        return story
+    id_ = story.id if len(story.id) <= LONGEST_ID else hashlib.sha256(story.id.encode()).hexdigest()
+    url = story.url if len(story.url) <= LONGEST_URL else ""  # half an address leads nowhere
+    return replace(story, id=id_, text=story.text[:LONGEST_TEXT], url=url)
 
 
 def plain(text: str) -> str:

@@ -26,7 +26,7 @@ NUMBER_HEADER = "number"  # which record of its tape this is in its partition, f
 FIRST_CHUNK = 500  # records; doubled until one of ours is among them
 
 
-RECENT_MIN = {"ticks": 30, "headlines": 24 * 60}  # no vendor is asked for older trades: the engine would refuse them
+RECENT_MIN = {"ticks": 65, "headlines": 24 * 60}  # ticks: longer than the hour that `live.FARTHEST_US` lets vendors be asked for
 
 
 class Said(msgspec.Struct, frozen=True, kw_only=True):

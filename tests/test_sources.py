@@ -1,7 +1,7 @@
 """Every live source through the whole pipeline: unmodified clients on servers of ours, to forecasts that are scored.
 
-One pipeline, five producers side by side, each with symbols of its own. Their vendors' clocks run six times as fast as ours, from
-six minutes ago until now, so that forecasts mature while the test waits.
+One pipeline, five producers side by side, each with symbols of its own, in real time: forecasts mature from the third
+minute on.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from tests.producers.vendors.test_rss import RSS, Wire
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
-SPEED, BACK_US, EVERY_S = 6, 360_000_000, 0.05
+EVERY_S = 0.05
 SYMBOLS = {
     "alpaca": ("AAPL", "MSFT"),
     "polygon": ("AMZN", "TSLA"),
@@ -59,14 +59,12 @@ class Market(threading.Thread):
         self.rows: list[Happened] = []
         self._servers = servers
         self._file = file
-        self._begun_us = wall_ts_us()
 
     def run(self) -> None:
         for number in itertools.count():
             if self.over.wait(EVERY_S):
                 return
-            passed_us = wall_ts_us() - self._begun_us
-            at_us = self._begun_us - BACK_US + min(passed_us * SPEED, passed_us + BACK_US)
+            at_us = wall_ts_us()
             for name, server in self._servers.items():
                 symbol = SYMBOLS[name][number % 2]
                 server.tell(server.trade(symbol, price=100 + number % 16 / 8, size=2, ts_us=at_us))
@@ -90,7 +88,7 @@ class Run:
 
 @pytest.fixture(scope="module")
 def run(broker: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
-    """Run all sources for two minutes; the roles go on until the tests have looked."""
+    """Run all sources for some three minutes; the roles go on until the tests have looked."""
     home = tmp_path_factory.mktemp("sources")
     config = msgspec.structs.replace(load({}), home=home / "home", broker=broker, topic_prefix="sources.", offline=True)
     config = msgspec.structs.replace(config, checkpoint_s=20, poll_s=0.5, companies=str(home / "names.csv"))
@@ -176,10 +174,9 @@ def test_headlines_of_three_vendors_have_their_sentiment(run: Run) -> None:
     eventually(lambda: told() >= {"AAPL", "TSLA", "BTC/USDT"}, 60, 1)
 
 
-@pytest.mark.xfail(reason="some ticks of this run are not found in the lake; whose, and why, is not known yet", strict=False)
 def test_the_lake_has_every_tick_that_the_vendors_sent_once(run: Run) -> None:
     def found() -> Counter[Any]:
-        rows = lake.read(run.settings, "ticks")
+        rows = lake.read(run.settings, "ticks", lake.archive_root(run.settings))
         return Counter(rows.filter(~rows["closes"]).select("symbol", "event_ts_us", "price").rows()) if rows.height else Counter()
 
     # what yfinance misses while its line is down is lost: Yahoo cannot be asked

@@ -28,8 +28,7 @@ DM = Column("DM p", "Diebold-Mariano, squared errors against no change, two-side
 DM_MEAN = Column("DM p, mean", "the same against the mean of all stocks", ".2g")
 ERRORS = (MAE, RMSE, R, UP, DM, DM_MEAN)
 
-NAIVE_RMSE = Column("no change", "RMSE of no change, percentage points", ".3f")
-PER_STOCK = (RMSE, NAIVE_RMSE, UP, DM)
+PER_STOCK = (RMSE, UP, DM)
 
 HELD_80 = Column("80 % held", "share of the returns inside the 80 % interval, per cent", ".1f")
 HELD_95 = Column("95 % held", "share of the returns inside the 95 % interval, per cent", ".1f")
@@ -70,8 +69,8 @@ def against(expected: Array, naively: Array, samples: Samples) -> Test:
 
 
 def per_stock(expected: Array, samples: Samples) -> tuple[Row, ...]:
-    """Return a row for each stock, with the error of no change in a column."""
-    return tuple(_of_stock(symbol, expected, samples) for symbol in STOCKS if symbol in samples.symbols)
+    """Return two rows for each stock: ours, and no change."""
+    return tuple(one for symbol in STOCKS if symbol in samples.symbols for one in _of_stock(symbol, expected, samples))
 
 
 def gaussian(name: str, expected: Array, spread: Array, samples: Samples, note: str = "") -> Row:
@@ -112,14 +111,19 @@ def volatility(samples: Samples, usual: float) -> Array:
     return np.where(np.isnan(samples.volatility), usual, samples.volatility)
 
 
-def _of_stock(symbol: str, expected: Array, samples: Samples) -> Row:
+def _of_stock(symbol: str, expected: Array, samples: Samples) -> tuple[Row, Row]:
     own = samples.symbols == symbol
-    chosen, zero = samples.where(own), np.zeros(int(own.sum()))
-    found = errors(expected[:, own], chosen)
+    chosen, zero = samples.where(own), np.zeros((1, int(own.sum())))
+    ours, naive = (_chosen(errors(one, chosen), PER_STOCK) for one in (expected[:, own], zero))
     test = against(expected[:, own], zero, chosen)
-    naive = (metrics.rmse(POINTS * chosen.changes),)
-    values = {RMSE.name: found[RMSE.name], UP.name: found[UP.name], NAIVE_RMSE.name: naive, DM.name: (test.p_value,)}
-    return Row(symbol, "ours", values, verdict(test), f"{len(chosen)} months")
+    return (
+        Row(f"{symbol}: LSTM", "ours", ours | {DM.name: (test.p_value,)}, verdict(test), f"{len(chosen)} months"),
+        Row(f"{symbol}: no change", "naive", naive),
+    )
+
+
+def _chosen(values: dict[str, tuple[float, ...]], columns: tuple[Column, ...]) -> dict[str, tuple[float, ...]]:
+    return {column.name: values[column.name] for column in columns if column.name in values}
 
 
 def _held(  # noqa: PLR0913, PLR0917

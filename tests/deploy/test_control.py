@@ -71,7 +71,6 @@ def is_through(own: Settings) -> bool:
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(reason="has not passed yet: it never had a machine to itself; take this away once it has", strict=False)
 def test_a_replay_that_is_held_hurried_and_sought_says_the_bytes_of_its_recording(ran: Ran, tape: Path, tmp_path: Path) -> None:
     own = msgspec.structs.replace(ran.own, home=tmp_path / "home")
     with replaying(own, tmp_path / "log", str(tape), "--speed", "1", "--stay") as process:

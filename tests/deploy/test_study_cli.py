@@ -21,9 +21,6 @@ from tests.models.forecaster.samples import rows
 from tests.models.studies.files import bars, headlines, index, stock
 from tests.models.training.lakes import fill
 
-# take this away once they have passed on a machine of their own
-pytestmark = pytest.mark.xfail(reason="has not passed yet: ten minutes ran out on a busy machine", strict=False)
-
 DAYS = 4_800  # weekdays since the middle of 2006
 
 
@@ -56,8 +53,8 @@ def started(own: Settings, *arguments: str) -> subprocess.Popen[str]:
 
 
 def finished(own: Settings, *arguments: str) -> tuple[int, str, str]:
-    process = started(own, *arguments)
-    out, errors = process.communicate()
+    with started(own, *arguments) as process:
+        out, errors = process.communicate()
     return process.returncode, out, errors
 
 
@@ -67,14 +64,13 @@ def parts(own: Settings) -> dict[Path, int]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)  # four studies, with Spark and networks; on a busy machine
+@pytest.mark.timeout(1200)  # four studies, with Spark and networks
 def test_a_killed_study_leaves_no_process_and_the_next_goes_on_with_what_is_missing(own: Settings, data: Path) -> None:
     fill(own, rows(900), rows(900, "MSFT", seed=2))
-    first = started(own, "sse", "--quick", "--data", str(data))
-    eventually(lambda: parts(own), timeout_s=240)
-    workers = psutil.Process(first.pid).children(recursive=True)
-    first.send_signal(signal.SIGKILL)
-    first.wait()
+    with started(own, "sse", "--quick", "--data", str(data)) as first:
+        eventually(lambda: parts(own), timeout_s=240)
+        workers = psutil.Process(first.pid).children(recursive=True)
+        first.send_signal(signal.SIGKILL)
     assert workers
     eventually(lambda: not any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in workers), timeout_s=60)
     before = parts(own)

@@ -113,3 +113,16 @@ def test_the_words_of_forgotten_stories_are_forgotten_too(monkeypatch: pytest.Mo
     for number in range(10):
         intake.remember(str(number), f"words {number}")
     assert len(intake._texts) == 3  # noqa: SLF001 - it would grow for ever
+
+
+def test_a_story_of_megabytes_is_cut_to_a_headline_and_known_again() -> None:
+    intake = Intake(NAMES)
+    huge = Story(
+        0, "i" * 2_000_000, (), "Apple profit rises again in " + "China " * 400_000, "http://127.0.0.1/" + "u" * 2_000_000
+    )
+    taken = intake.take(huge)
+    assert taken is not None
+    assert taken.symbols == ("AAPL",)
+    assert len(taken.id) + len(taken.text) + len(taken.url) < 10_000
+    assert huge.text.startswith(taken.text)
+    assert intake.take(huge) is None
