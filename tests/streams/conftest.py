@@ -13,7 +13,7 @@ from streams import job, settings
 from streams import spark as sessions
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     """Return a session with the feature engine's own options and slots: it also runs real-time mode."""
     own = msgspec.structs.replace(settings.load({}), home=tmp_path_factory.mktemp("spark"))
