@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -47,10 +48,15 @@ class Server(ABC):
         The trades that were taken back or corrected.
     ahead_us : int
         How far its clock is ahead.
+    told : list
+        What was pushed to a line that was up, and when, in seconds of the monotonic clock.
+    breaks : list
+        When lines were broken, by the same clock.
     """
 
     FIRST_NUMBER = 1_000
     corrections: tuple[str, ...] = ()  # what `amend` can do
+    tells_past = True  # whether it can be asked for what a line has missed
 
     def __init__(self) -> None:
         self.port = free_port()
@@ -61,6 +67,8 @@ class Server(ABC):
         self.amended: list[Happened] = []
         self.ahead_us = 0
         self.happened: list[Happened] = []
+        self.told: list[tuple[float, Happened]] = []
+        self.breaks: list[float] = []
         self.sockets: set[web.WebSocketResponse] = set()
         self.connections = 0
         self.requests: list[str] = []
@@ -94,6 +102,8 @@ class Server(ABC):
     def tell(self, *trades: Happened) -> None:
         """Push `trades` to every line that is up."""
         if not self.silent:
+            if self.sockets:
+                self.told += [(time.monotonic(), one) for one in trades]
             self.push(*self.frames(trades))
 
     def trades(self, symbol: str, n: int = 1) -> list[Happened]:
@@ -110,6 +120,7 @@ class Server(ABC):
 
     def garble(self, *trades: Happened) -> None:
         """Send the first half of what tells of `trades`."""
+        self.breaks.append(time.monotonic())
         self.push(*(frame[: len(frame) // 2] for frame in self.frames(trades)))
 
     def amend(self, how: str, one: Happened) -> None:
@@ -118,6 +129,7 @@ class Server(ABC):
 
     def cut(self) -> None:
         """Break every line in the middle, without a word."""
+        self.breaks.append(time.monotonic())
         asyncio.run_coroutine_threadsafe(self._cut(), self._loop).result(10)
 
     def lines(self) -> int:

@@ -31,6 +31,8 @@ HOSTS = ("*.finance.yahoo.com", "*.yahoo.com")
 class Yahoo(Server):
     """Pushes prices, and answers charts and news behind a CONNECT proxy whose certificate is the test's."""
 
+    tells_past = False
+
     def __init__(self, folder: Path | None = None) -> None:
         super().__init__()
         self.proxy_port = free_port()
