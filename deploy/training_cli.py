@@ -32,8 +32,9 @@ Shadow = Annotated[bool, typer.Option(help="where it is not promoted: let it for
 Ablated = Annotated[
     bool, typer.Option("--ablation/--no-ablation", help="train without sentiment too, and say what that is worth")
 ]
-FORECASTER, SENTIMENT = "forecaster", "sentiment"  # as the store names them
-KINDS = (FORECASTER, SENTIMENT)
+FORECASTER, SENTIMENT, MONTHLY = "forecaster", "sentiment", "monthly"  # as the store names them
+KINDS = (FORECASTER, SENTIMENT, MONTHLY)
+EPOCHS = {FORECASTER: 12, SENTIMENT: 12, MONTHLY: 120}
 UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
@@ -91,25 +92,34 @@ def retrain(  # noqa: PLR0913, PLR0917 - a command's options are its arguments
         bool, typer.Option(help="with --every: also after drift, a quarter of --every after the last one at the soonest")
     ] = False,
     settle: Annotated[str, typer.Option(help="how long after a drift: the lake must hold minutes of what came after it")] = "30m",
-    epochs: Epochs = 12,
+    epochs: Annotated[int | None, typer.Option(min=1, help="at most so many; default: 12, of the monthly networks 120")] = None,
     seed: Seed = 7,
     windows: Windows = 20_000,
     newest: Newest = "",
     precision: Precision = "auto",
     shadow: Shadow = False,
     ablation: Ablated = True,
-    model: Annotated[str, typer.Option(help="forecaster, or sentiment: the model of headlines, on --labels")] = FORECASTER,
+    model: Annotated[
+        str, typer.Option(help="forecaster; sentiment: the model of headlines, on --labels; monthly: of the outlook, on --data")
+    ] = FORECASTER,
     labels: Annotated[
         Path | None, typer.Option(help="of headlines: a CSV with the columns label (positive, negative, neutral) and text")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="of the outlook: folder with us-daily/ and headlines*/; default: as `tickcast study`")
     ] = None,
     report: Report = None,
 ) -> None:
     """Train again on what the lake holds now, once or on a schedule, at low priority; what serves goes on meanwhile.
 
-    With `--model sentiment --labels FILE`: fit MiniLM's adapter and head again to labelled headlines, once.
+    With `--model sentiment --labels FILE`: fit MiniLM's adapter and head again to labelled headlines, once. With `--model monthly
+    --data DIR`: fit the networks of the outlook again to the daily closes and headlines there, once.
     """
-    if kind_of(model) == SENTIMENT:
+    epochs = epochs or EPOCHS[kind_of(model)]
+    if model == SENTIMENT:
         _retrain_sentiment(labels, every, epochs, seed, report)
+    elif model == MONTHLY:
+        _retrain_monthly(data, every, epochs, seed, report)
     elif not every:
         _train(_choice(epochs, seed, windows, newest, precision), _how(1, "auto", shadow, ablation), report)
     else:
@@ -165,7 +175,7 @@ def verify_kills(
 def kind_of(text: str) -> str:
     """Return `text` where it names a kind of model that is trained here."""
     if text not in KINDS:
-        raise SettingsError(f"there is no model {text!r} to train; there are {' and '.join(KINDS)}")
+        raise SettingsError(f"there is no model {text!r} to train; there are {', '.join(KINDS)}")
     return text
 
 
@@ -198,6 +208,20 @@ def _retrain_sentiment(labels: Path | None, every: str, epochs: int, seed: int, 
             tell=lambda what: progress.update(task, advance=1, description=what),
         )
     _show(announcement, "on unseen headlines", report)
+
+
+def _retrain_monthly(data: Path | None, every: str, epochs: int, seed: int, report: Path | None) -> None:
+    if every:
+        raise SettingsError("--model monthly takes no --every: files do not grow by the clock; run it once they have")
+    from deploy import study_cli  # noqa: PLC0415 - the command line must answer --help at once
+    from models.studies import monthly_file, monthly_refit  # noqa: PLC0415
+    from models.studies.base import Options  # noqa: PLC0415
+
+    with study_cli.telling() as tell:
+        config = maybe_connected(settings.load())
+        options = Options(config, study_cli.data_folder(data), seeds=monthly_file.SEEDS, tell=tell)
+        announcement = monthly_refit.refit(options, seed=seed, epochs=epochs)
+    _show(announcement, "on unseen months", report)
 
 
 def _choice(epochs: int, seed: int, windows: int, newest: str, precision: str) -> Any:

@@ -18,8 +18,11 @@ from fastapi import FastAPI
 
 from consumers.console import outlook, outlook_only, outlooks
 from consumers.console.outlooks import Outlooks
+from models import registry
+from models.outlook import pretrained, serving
 from models.outlook.estimator import Estimator
 from models.outlook.outlook import Outlook, Outlooker
+from models.registry import ModelCard
 from models.sentiment.known_texts import KnownTexts
 from models.sentiment.reading import Reader
 from streams import settings
@@ -92,7 +95,8 @@ def listed(weights: Path, feed: ListFeed | None = None, clock: Callable[[], floa
     """Return outlooks of a list, by the networks in the file `weights`, that wait for nothing between questions."""
 
     def load() -> Outlooker:
-        return Outlooker(Reader(WordModel(), KnownTexts()), Estimator(weights))
+        estimator = Estimator(weights)
+        return Outlooker(Reader(WordModel(), KnownTexts()), lambda: estimator)
 
     return Outlooks(feed or ListFeed(), load, ("AAPL", "MSFT"), clock=clock, pause=lambda _s: None, today=lambda: TODAY)
 
@@ -237,6 +241,26 @@ def test_without_a_model_or_a_feed_it_says_what_is_missing(feed: ListFeed) -> No
     [answer] = asked(bare, "/AAPL")
     assert (answer.status_code, asked(bare, "", method="GET")[0].json()) == (501, {"feed": "", "symbols": []})
     assert "TICKCAST_OUTLOOK" in answer.json()["detail"]
+
+
+def test_networks_that_are_promoted_serve_the_next_who_asks_and_damaged_ones_never(feed: ListFeed, tmp_path: Path) -> None:
+    own = msgspec.structs.replace(settings.load({}), home=tmp_path / "home")
+
+    def load() -> Outlooker:
+        return Outlooker(Reader(WordModel(), KnownTexts()), serving.champion(own))
+
+    app = outlook_only.create_app(Outlooks(feed, load, today=lambda: TODAY), own, "127.0.0.1")
+    models = [asked(app, "/AAPL")[0].json()["model_id"]]
+    for networks, damage in ((1, b""), (3, b"x"), (2, b"")):
+        folder = tmp_path / f"{networks} networks"
+        folder.mkdir()
+        card = ModelCard(name=pretrained.NAME, seed=1, served=model_file(folder, networks).name)
+        stored = registry.save(own, card, "outlook", folder)
+        registry.promote(own, stored, "test")
+        stored.served.write_bytes(stored.served.read_bytes() + damage)
+        models.append(asked(app, "/AAPL")[0].json()["model_id"])
+    first, last = (registry.promotions(own, pretrained.NAME)[at].model_id for at in (0, -1))
+    assert models == [Estimator().model_id, first, first, last]
 
 
 def test_only_so_many_stocks_are_remembered() -> None:
