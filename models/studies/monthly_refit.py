@@ -89,7 +89,7 @@ def _years(read: Inputs) -> tuple[int, ...]:
     if last < YEARS[0]:
         raise SourceError(
             f"the files end too early, with {monthly_data.newest_end(read)}: {UNSEEN_MONTHS} months judge, and those before"
-            f" have to reach {YEARS[0]}; `tickcast study fetch` downloads more"
+            f" have to reach {YEARS[0]}; pass --data DIR with files that go on for longer"
         )
     return tuple(range(YEARS[0], last + 1))
 
