@@ -52,12 +52,12 @@ def fetch(
     last: Annotated[datetime, typer.Option("--to", formats=["%Y-%m-%d"], help="last day")] = datetime(2024, 12, 31),  # noqa: DTZ001 - a day
 ) -> None:
     """Download the daily prices that the studies read, from Yahoo Finance by yfinance; what is there already is not asked for."""
-    from producers import daily_fetch  # noqa: PLC0415 - the command line must answer --help at once
+    from producers import daily_fetch, daily_yahoo  # noqa: PLC0415 - the command line must answer --help at once
 
     files = daily_fetch.wanted(part.strip().upper() for part in symbols.split(",") if part.strip())
     with telling() as tell:
         written = daily_fetch.fetch(
-            data_folder(data), files, (first.date(), last.date()), daily_fetch.yahoo, lambda done: tell("files", done, len(files))
+            data_folder(data), files, (first.date(), last.date()), daily_yahoo.bars, lambda done: tell("files", done, len(files))
         )
     out.print(f"{len(written)} files written to {data_folder(data)}, {len(files) - len(written)} were there", highlight=False)
 

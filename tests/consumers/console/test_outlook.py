@@ -27,7 +27,7 @@ from models.sentiment.known_texts import KnownTexts
 from models.sentiment.reading import Reader
 from streams import settings
 from streams.daily import Close, Story
-from streams.errors import FeedFault, ModelError, UnknownSymbol
+from streams.errors import LineLost, ModelError, Refused, Throttled, TickcastError, UnknownSymbol
 from tests.models.outlook.samples import WordModel, model_file
 
 TODAY = date(2026, 3, 31)
@@ -41,7 +41,7 @@ class ListFeed:
 
     def __init__(self) -> None:
         self.asked: list[str] = []
-        self.faults: list[FeedFault] = []
+        self.faults: list[TickcastError] = []
         self.go = Event()
         self.go.set()
 
@@ -174,9 +174,9 @@ def test_what_is_fresh_is_not_asked_for_again_and_what_is_old_is(app: FastAPI, f
 
 
 def test_a_feed_that_comes_back_is_asked_again_and_one_that_stays_away_is_told(app: FastAPI, feed: ListFeed) -> None:
-    feed.faults = [FeedFault("no line", retriable=True)] * 2
+    feed.faults = [LineLost("no line")] * 2
     assert asked(app, "/AAPL")[0].status_code == 200
-    feed.faults = [FeedFault("no line", retriable=True)] * 3
+    feed.faults = [LineLost("no line")] * 3
     [gone] = asked(app, "/MSFT")
     assert (gone.status_code, gone.json()["detail"], gone.headers["Retry-After"]) == (503, "no line", "30")
     assert asked(app, "/MSFT", method="GET")[0].status_code == 404  # nothing half-made is kept
@@ -188,7 +188,8 @@ def test_a_feed_that_comes_back_is_asked_again_and_one_that_stays_away_is_told(a
     [
         ("/NOPE", {}, None, 404, "there is no NOPE"),
         ("/NEW", {}, None, 404, "NEW has no month of prices behind it"),
-        ("/AAPL", {}, FeedFault("wrong key"), 502, "wrong key"),
+        ("/AAPL", {}, Refused("wrong key"), 502, "wrong key"),
+        ("/AAPL", {}, Throttled("asked too often"), 503, "asked too often"),
         ("/..%2Fx", {}, None, 422, "is no ticker"),
         ("/A%20B", {}, None, 422, "is no ticker"),
         (f"/{'A' * 17}", {}, None, 422, "is no ticker"),
@@ -198,7 +199,7 @@ def test_a_feed_that_comes_back_is_asked_again_and_one_that_stays_away_is_told(a
     ],
 )
 def test_refusals_are_problem_details(  # noqa: PLR0917 - one table
-    app: FastAPI, feed: ListFeed, path: str, headers: dict[str, str], fault: FeedFault | None, status: int, says: str
+    app: FastAPI, feed: ListFeed, path: str, headers: dict[str, str], fault: TickcastError | None, status: int, says: str
 ) -> None:
     feed.faults = [fault] if fault else []
     [answer] = asked(app, path, headers=headers)
