@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from deploy.report_file import write_figures
+from deploy.report_file import Report, write_figures
 from deploy.training_cli import FORECASTER, MONTHLY, SENTIMENT, kind_of, maybe_connected
 from streams import settings
 from streams.clock import iso
@@ -31,8 +31,6 @@ MEASURES = {
     SENTIMENT: (("log loss", "log_loss", "{:.3f}"), ("headlines", "unseen_headlines", "{:,.0f}")),
     MONTHLY: (("RMSE", "rmse", "{:.4f}"), ("months", "unseen_months", "{:,.0f}")),
 }
-
-Report = Annotated[Path | None, typer.Option("--json", "--report", help="write the figures here")]
 
 
 Kind = Annotated[str, typer.Option(help="forecaster, or what `retrain --model` made: sentiment, monthly")]

@@ -13,14 +13,13 @@ from rich.progress import Progress
 from rich.table import Table
 
 from deploy import roles
-from deploy.report_file import write_figures
+from deploy.report_file import Report, show, write_figures
 from streams import bus, settings
 from streams.errors import EnvironmentFault, SettingsError
 from streams.messages import ModelAnnouncement
 from streams.settings import Settings
 
 out = Console()
-Report = Annotated[Path | None, typer.Option("--json", "--report", help="write the figures here")]
 Epochs = Annotated[int, typer.Option(min=1, help="at most so many; two without improvement end it earlier")]
 Seed = Annotated[int, typer.Option(help="of everything random: the same seed, lake and machine give the same model")]
 Windows = Annotated[int, typer.Option(min=256, help="at most so many windows for training, a random choice of what there is")]
@@ -149,10 +148,7 @@ def verify(
     from deploy.verify import retrained  # noqa: PLC0415 - the command line must answer --help at once
 
     figures = retrained.run(settings.load(), retrained.FULL, out, plot)
-    write_figures(figures, report)
-    out.print(retrained.as_table(figures))
-    if not figures["holds"]:
-        raise typer.Exit(1)
+    show(figures, retrained.as_table(figures), report)
 
 
 def verify_kills(
@@ -166,10 +162,7 @@ def verify_kills(
     from deploy.verify import training  # noqa: PLC0415 - the command line must answer --help at once
 
     figures = training.run(settings.load(), 1 if quick else kills, seed, out, training.steps_of(step))
-    write_figures(figures, report)
-    out.print(training.as_table(figures))
-    if not figures["holds"]:
-        raise typer.Exit(1)
+    show(figures, training.as_table(figures), report)
 
 
 def kind_of(text: str) -> str:
