@@ -73,7 +73,7 @@ def refit(options: Options, *, seed: int, epochs: int = EPOCHS) -> ModelAnnounce
             model = registry.save(settings, _card(challenger, seed, decision), "outlook", path.parent)
         announcement = session.told(model, decision, _recorded(options, model, decision, found, plan))
         session.carry_out(settings, model, announcement, client)
-        shutil.rmtree(parts.folder)
+        shutil.rmtree(parts.folder.parent)  # and what a killed training on other files left
         say("done", f"{announcement.model_id}: {announcement.reason}", {"epochs": epochs})
     return announcement
 

@@ -109,7 +109,7 @@ def test_networks_that_know_a_rising_market_take_over_while_the_page_is_up(own: 
     stored = registry.find(own, NAME, told.model_id)
     assert pretrained.read(stored.served).about.trained_until == "2022-12-31"
     assert len(pretrained.read(stored.served).weights) == 5
-    assert not list(own.home.glob("training/monthly/*"))
+    assert not (own.home / "training" / "monthly").exists()
     again = monthly_refit.refit(Options(own, folder, seeds=5), seed=7, epochs=1)
     assert (again.model_id, again.promoted, again.reason) == (told.model_id, True, told.reason)
     assert registry.find(own, NAME, told.model_id).card == stored.card
