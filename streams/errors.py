@@ -6,8 +6,8 @@
     │   ├── EnvironmentFault a missing program, taken port, unreachable broker
     │   │   └── BrokerGone   no broker answers at the address that is set; it may come back
     │   └── SourceError      a source that is missing, unreadable or not of the expected shape
-    │       └── Refused      a vendor does not give what is asked: key, subscription or symbol
-    │           └── UnknownSymbol  a feed of daily prices has never heard of the stock
+    │       └── Refused      a vendor does not give what is asked: key or subscription
+    │           └── UnknownSymbol  it has never heard of the symbol
     ├── LineLost             the line to a vendor broke; it is built again
     │   └── Throttled        the vendor asks to wait
     ├── BadMessage           bytes on a topic that break the contract: goes to `dead_letters`, the stage goes on
@@ -48,11 +48,11 @@ class SourceError(UserError):
 
 
 class Refused(SourceError):
-    """A vendor does not let this user have what was asked for: a wrong key, an expired subscription, an unknown symbol."""
+    """A vendor does not let this user have what was asked for: a wrong key, an expired subscription."""
 
 
 class UnknownSymbol(Refused):
-    """A feed of daily prices does not know the stock: whoever asked for it by hand can ask for another."""
+    """A vendor does not know the symbol: another may be asked for."""
 
 
 class LineLost(TickcastError):
