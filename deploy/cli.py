@@ -36,7 +36,7 @@ from deploy import (
 from deploy import doctor as doctors
 from deploy.local import jars
 from deploy.local.processes import STOP_TIMEOUT_S
-from deploy.report_file import write_figures
+from deploy.report_file import Report, show, write_figures
 from producers import catalog
 from producers.catalog import Choice
 from producers.prints import Prints
@@ -341,7 +341,7 @@ def parity(
     seed: Seed = 1,
     prints: Filter = "all",
     quick: Annotated[bool, typer.Option(help="the first 4,000 trades only")] = False,
-    report: Annotated[Path | None, typer.Option("--json", "--report", help="write the figures here")] = None,
+    report: Report = None,
 ) -> None:
     """Stream a tape, disturbed, and compare every row with a whole, sorted computation that shares no code."""
     from deploy.verify import parity as check  # noqa: PLC0415 - the command line must answer --help at once
@@ -369,7 +369,7 @@ app.add_typer(control_cli.app, name="control")
 def coverage(
     data: Annotated[list[Path] | None, typer.Option(help="a folder of tick or minute-bar files; may be repeated")] = None,
     seed: Seed = 1,
-    report: Annotated[Path | None, typer.Option("--json", "--report", help="write the figures here")] = None,
+    report: Report = None,
 ) -> None:
     """Count how often intervals hold the price that came, before calibration and after, simulated and on files."""
     from consumers.forecaster import MODEL  # noqa: PLC0415 - the command line must answer --help at once
@@ -380,10 +380,7 @@ def coverage(
     stored = registry.newest(configured(), MODEL)
     champion = stored and onnx_model.load(stored.announcement(promoted=True, reason="coverage"))
     figures = check.run(data or [], seed, champion, lambda name: out.print(f"{name} …"))
-    write_figures(figures, report)
-    out.print(check.as_table(figures))
-    if not figures["holds"]:
-        raise typer.Exit(1)
+    show(figures, check.as_table(figures), report)
 
 
 verify_app.command()(forecast_cli.controls)
@@ -410,7 +407,7 @@ def latency(
     seconds: Annotated[float, typer.Option(help="how long to measure, once everything runs")] = 120.0,
     engine_only: Annotated[bool, typer.Option(help="the feature engine alone, in real time, then in micro-batches")] = False,
     symbols: Annotated[int, typer.Option(help="with --engine-only: of how many symbols")] = 6,
-    report: Annotated[Path | None, typer.Option("--json", "--report", help="write the figures here")] = None,
+    report: Report = None,
 ) -> None:
     """Time ticks on their way to features and to forecasts, every process running on this machine."""
     from deploy import bench, bench_engine  # noqa: PLC0415 - the command line must answer --help at once
@@ -430,7 +427,7 @@ def throughput(
     symbols: Annotated[int, typer.Option(help="of how many symbols")] = 100,
     seconds: Annotated[float, typer.Option(help="how long real time must hold the rate; 0: not measured")] = 300.0,
     backlog: Annotated[int, typer.Option(help="ticks that micro-batches have to catch up with; 0: not measured")] = 2_000_000,
-    report: Annotated[Path | None, typer.Option("--json", "--report", help="write the figures here")] = None,
+    report: Report = None,
 ) -> None:
     """Load the feature engine: what rate real time holds at which latency, and how fast micro-batches catch up."""
     from deploy import bench_engine  # noqa: PLC0415 - the command line must answer --help at once
@@ -448,15 +445,13 @@ def _show(figures: dict[str, Any], table: Callable[[dict[str, Any]], Table], rep
 def week(
     days: Annotated[int, typer.Option(min=3, help="sessions behind three to fill up; the last is held against the second")] = 5,
     symbols: Annotated[int, typer.Option(min=1, help="of how many symbols")] = 6,
-    report: Annotated[Path | None, typer.Option("--json", "--report", help="write the figures here")] = None,
+    report: Report = None,
 ) -> None:
     """Run the feature engine through a simulated trading week: its state, memory and checkpoint must not grow."""
     from deploy import bench_week  # noqa: PLC0415 - the command line must answer --help at once
 
     figures = bench_week.run(configured(), days, symbols, out)
-    _show(figures, bench_week.table, report)
-    if not figures["holds"]:
-        raise typer.Exit(1)
+    show(figures, bench_week.table(figures), report)
 
 
 bench_app.command("forecast")(forecast_cli.bench_forecast)
@@ -466,7 +461,7 @@ bench_app.command("forecast")(forecast_cli.bench_forecast)
 def bench_train(
     workers: Annotated[str, typer.Option(help="how many, comma separated, 1 among them")] = "1,2",
     epochs: Annotated[int, typer.Option(min=1)] = 3,
-    report: Annotated[Path | None, typer.Option("--json", "--report", help="write the figures here")] = None,
+    report: Report = None,
 ) -> None:
     """Time the input pipeline and the training, and hold several workers against one: loss by loss, weight by weight."""
     from deploy import bench_train as bench  # noqa: PLC0415 - the command line must answer --help at once
@@ -477,15 +472,13 @@ def bench_train(
         raise SettingsError(f"--workers is numbers with commas between them, not {workers!r}") from error
     with out.status("") as status:
         figures = bench.run(configured(), counts, epochs, status.update)
-    _show(figures, bench.table, report)
-    if not figures["holds"]:
-        raise typer.Exit(1)
+    show(figures, bench.table(figures), report)
 
 
 @bench_app.command("forecast-call")
 def bench_forecast_call(
     windows: Annotated[int, typer.Option(min=1, help="of the one large batch")] = 1_000,
-    report: Annotated[Path | None, typer.Option("--json", "--report", help="write the figures here")] = None,
+    report: Report = None,
 ) -> None:
     """Time one forecast of the LSTM as it is served, against Keras's predict and an eager call, and one large batch."""
     from deploy import bench_forecast_call as bench  # noqa: PLC0415 - the command line must answer --help at once
@@ -500,32 +493,28 @@ def bench_console(
     browsers: Annotated[int, typer.Option(min=1, help="open pages")] = 50,
     rate: Annotated[float, typer.Option(min=1, help="rows a second, of 10 symbols together")] = 100.0,
     seconds: Annotated[float, typer.Option(min=2, help="how long to measure")] = 60.0,
-    report: Annotated[Path | None, typer.Option("--json", "--report", help="write the figures here")] = None,
+    report: Report = None,
 ) -> None:
     """Time rows from the broker to open pages, and see what that costs and whether the console grows."""
     from deploy import bench_console as bench  # noqa: PLC0415 - the command line must answer --help at once
 
     with out.status("starting a broker") as status:
         figures = bench.run(configured(), browsers, rate, seconds, status.update)
-    _show(figures, bench.table, report)
-    if not figures["holds"]:
-        raise typer.Exit(1)
+    show(figures, bench.table(figures), report)
 
 
 @bench_app.command("outlook")
 def bench_outlook(
     requests: Annotated[int, typer.Option(min=20, help="how many to time")] = 300,
     data: Annotated[Path | None, typer.Option(help="folder of daily closes and headlines; default: made up")] = None,
-    report: Annotated[Path | None, typer.Option("--json", "--report", help="write the figures here")] = None,
+    report: Report = None,
 ) -> None:
     """Time `POST /v1/outlook` over HTTP from a warm cache: prices fetched and headlines scored before, everything else anew."""
     from deploy import bench_outlook as bench  # noqa: PLC0415 - the command line must answer --help at once
 
     with out.status("") as status:
         figures = bench.run(configured(), requests, data, status.update)
-    _show(figures, bench.table, report)
-    if not figures["holds"]:
-        raise typer.Exit(1)
+    show(figures, bench.table(figures), report)
 
 
 @bench_app.command("page")
@@ -533,7 +522,7 @@ def bench_page(
     rate: Rate = 60.0,
     seconds: Annotated[float, typer.Option(min=0, help="how long to time ticks, everything running; 0: not measured")] = 120.0,
     minutes: Annotated[int, typer.Option(min=0, help="market minutes to send, one a second; 0: not measured")] = 240,
-    report: Annotated[Path | None, typer.Option("--json", "--report", help="write the figures here")] = None,
+    report: Report = None,
 ) -> None:
     """Time ticks on their way to the pixels of a real Chromium, and see how soon the page is there and whether it grows."""
     from deploy import bench_page as bench  # noqa: PLC0415 - the command line must answer --help at once
@@ -542,9 +531,7 @@ def bench_page(
         raise SettingsError(f"--minutes is 0, or at least {bench.LEAST_MINUTES}: memory is looked at in its middle")
     with out.status("starting a broker") as status:
         figures = bench.run(configured(), rate, seconds, minutes, status.update)
-    _show(figures, bench.table, report)
-    if not figures["holds"]:
-        raise typer.Exit(1)
+    show(figures, bench.table(figures), report)
 
 
 @bench_app.command("sentiment")
@@ -552,16 +539,13 @@ def bench_sentiment(
     data: Annotated[Path | None, typer.Option(help="CSV with a column title or text; default: our own, numbered")] = None,
     n: Annotated[int, typer.Option(help="how many headlines for the group that is killed; 0: all of them, or 3,000")] = 0,
     speed_n: Annotated[int, typer.Option(help="how many distinct ones for the speed")] = 3_000,
-    report: Annotated[Path | None, typer.Option("--json", "--report", help="write the figures here")] = None,
+    report: Report = None,
 ) -> None:
     """Score headlines through Kafka: how near to the bare model's speed, and what three kills and two rebalances lose."""
     from deploy import bench_headlines, bench_sentiment  # noqa: PLC0415 - the command line must answer --help at once
 
     figures = bench_sentiment.run(configured(), bench_headlines.read(data, n), speed_n, out)
-    write_figures(figures, report)
-    out.print(bench_sentiment.table(figures))
-    if not figures["holds"]:
-        raise typer.Exit(1)
+    show(figures, bench_sentiment.table(figures), report)
 
 
 def main() -> None:

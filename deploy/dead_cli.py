@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,14 +9,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from deploy.report_file import write_figures
+from deploy.report_file import Report, write_figures
 from streams import bus, settings
 from streams.errors import SettingsError
 from streams.settings import Settings
 
 app = typer.Typer(no_args_is_help=True, help="Dead letters: what no stage could use, with its bytes and the reason.")
 out = Console()
-Report = Annotated[Path | None, typer.Option("--json", "--report", help="write the figures here")]
 Names = Annotated[
     list[str] | None, typer.Argument(help="TOPIC/PARTITION/OFFSET or TOPIC/PARTITION/OFFSET/STAGE, as `dead list` shows")
 ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from deploy.report_file import Report, write_figures
 from streams import settings
 from streams.errors import EnvironmentFault
 from streams.settings import Settings
@@ -36,7 +36,7 @@ def evaluate(  # noqa: PLR0913, PLR0917 - a command's options are its arguments
     epochs: Annotated[int, typer.Option(min=1, help="of the networks, at most")] = 12,
     seed: Annotated[int, typer.Option(help="of everything random")] = 7,
     html: Annotated[Path | None, typer.Option(help="write a report with plots here; needs matplotlib")] = None,
-    report: Annotated[Path | None, typer.Option("--json", "--report", help="write the figures here")] = None,
+    report: Report = None,
 ) -> None:
     """Evaluate forecasters on unseen minutes against a random walk; "edge" is said only where a test says so."""
     from models.evaluation import plots, summary, walk_forward  # noqa: PLC0415 - the command line must answer --help at once
@@ -51,8 +51,7 @@ def evaluate(  # noqa: PLR0913, PLR0917 - a command's options are its arguments
     with _telling(len(recipes) * folds) as tell:
         trial = walk_forward.run(rows, recipes, seed=seed, effort=Effort(epochs), count=folds, tell=tell)
     figures = summary.summary(trial, catalog.NAIVE)
-    if report is not None:
-        _write(report, json.dumps(figures, indent=1))
+    write_figures(figures, report)
     if html is not None:
         _write(html, pages.page(figures, plots.pictures(trial, figures), "tickcast: forecasters in walk-forward"))
         out.print(f"the report is in {html}", highlight=False)

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
-from deploy.report_file import write_figures
+from deploy.report_file import Report, show
 from streams import settings
 
 out = Console()
-Report = Annotated[Path | None, typer.Option("--json", "--report", help="write the figures here")]
 
 
 def controls(
@@ -29,7 +26,7 @@ def controls(
     plan = check.QUICK if quick else check.FULL
     with _telling(plan.steps) as tell:
         figures = check.run(settings.load(), plan, tell)
-    _show(figures, check.as_table(figures), report)
+    show(figures, check.as_table(figures), report)
 
 
 def lookahead(
@@ -43,7 +40,7 @@ def lookahead(
     plan = check.QUICK if quick else check.FULL
     with _telling(plan.steps) as tell:
         figures = check.run(settings.load(), plan, seed, tell)
-    _show(figures, check.as_table(figures), report)
+    show(figures, check.as_table(figures), report)
 
 
 def bench_forecast(
@@ -56,7 +53,7 @@ def bench_forecast(
 
     names = bench.LOADS if symbols is None else [f"{symbols} symbols"]
     figures = bench.run(settings.load(), seconds, out, names)
-    _show(figures, bench.as_table(figures), report)
+    show(figures, bench.as_table(figures), report)
 
 
 @contextmanager
@@ -67,12 +64,3 @@ def _telling(total: int) -> Iterator[Callable[[str], None]]:
         task = progress.add_task("", total=total)
         begun = iter(range(total))
         yield lambda what: progress.update(task, description=what, completed=next(begun))
-
-
-def _show(figures: dict[str, Any], table: Table, report: Path | None) -> None:
-    """Print and write the figures; exit 1 where the claim does not hold."""
-    write_figures(figures, report)
-    out.print(table)
-    out.print("the claim holds" if figures["holds"] else "the claim DOES NOT hold")
-    if not figures["holds"]:
-        raise typer.Exit(1)

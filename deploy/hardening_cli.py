@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from deploy.proof_cli import Report, Tape, out, show
+from deploy.proof_cli import Tape, out
+from deploy.report_file import Report, show
 from streams import settings
 
 

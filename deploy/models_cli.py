@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import msgspec
 import typer
@@ -14,24 +14,26 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from deploy.report_file import write_figures
-from deploy.training_cli import FORECASTER, kind_of, maybe_connected
+from deploy.report_file import Report, write_figures
+from deploy.training_cli import FORECASTER, MONTHLY, SENTIMENT, kind_of, maybe_connected
 from streams import settings
 from streams.clock import iso
 from streams.messages import ModelAnnouncement
-
-if TYPE_CHECKING:
-    from models.registry import ModelCard
 
 app = typer.Typer(no_args_is_help=True, help="The models: list, show, promote, roll back; and those that score headlines.")
 sentiment = typer.Typer(no_args_is_help=True, help="The models that score headlines.")
 app.add_typer(sentiment, name="sentiment")
 out = Console()
 
-Report = Annotated[Path | None, typer.Option("--json", "--report", help="write the figures here")]
+# By what a model is, the columns that say how it fared: title, metric, form.
+MEASURES = {
+    FORECASTER: (("skill", "skill_pinball", "{:+.2%}"), ("windows", "windows", "{:,.0f}")),
+    SENTIMENT: (("log loss", "log_loss", "{:.3f}"), ("headlines", "unseen_headlines", "{:,.0f}")),
+    MONTHLY: (("RMSE", "rmse", "{:.4f}"), ("months", "unseen_months", "{:,.0f}")),
+}
 
 
-Kind = Annotated[str, typer.Option(help="forecaster, or sentiment: those that `retrain --model sentiment` made")]
+Kind = Annotated[str, typer.Option(help="forecaster, or what `retrain --model` made: sentiment, monthly")]
 
 
 @app.command("list")
@@ -39,31 +41,22 @@ def listed_models(model: Kind = FORECASTER, report: Report = None) -> None:
     """List the trained models of this home, which one serves, and how they fared on what they had not seen.
 
     Forecasters: the newest data first, with the pinball loss that they save over a random walk on so many windows. Models of
-    headlines: their log loss on so many headlines.
+    headlines: their log loss on so many headlines. Networks of the outlook: their squared error's root on so many months.
     """
     from models import registry  # noqa: PLC0415 - the command line must answer --help at once
 
     config = settings.load()
     before = registry.promotions(config, kind_of(model))
     cards = registry.stored(config, model)
-    forecasters = model == FORECASTER
-    table = Table("model", "serves", *(("data until", "skill", "windows") if forecasters else ("log loss", "headlines")))
+    table = Table("model", "serves", "data until", *(name for name, _, _ in MEASURES[model]))
     for card in cards:
         serves = "champion" if before and before[-1].model_id == card.model_id else ""
-        table.add_row(card.model_id, serves, *(_fared(card) if forecasters else _understood(card)))
+        until = iso(card.data_cutoff_ts_us)[:16] if card.data_cutoff_ts_us else "-"
+        measured = (form.format(card.metrics[key]) if key in card.metrics else "-" for _, key, form in MEASURES[model])
+        table.add_row(card.model_id, serves, until, *measured)
     out.print(table)
     figures = {"champion": before[-1].model_id if before else None, "promotions": msgspec.to_builtins(before)}
     write_figures({**figures, "models": msgspec.to_builtins(cards)}, report)
-
-
-def _fared(card: ModelCard) -> tuple[str, str, str]:
-    skill = card.metrics.get("skill_pinball")
-    told = "-" if skill is None else f"{skill:+.2%}"
-    return iso(card.data_cutoff_ts_us)[:16], told, f"{card.metrics.get('windows', 0):,.0f}"
-
-
-def _understood(card: ModelCard) -> tuple[str, str]:
-    return f"{card.metrics.get('log_loss', float('nan')):.3f}", f"{card.metrics.get('unseen_headlines', 0):,.0f}"
 
 
 @app.command()

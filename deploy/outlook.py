@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import date
 from pathlib import Path
 
+import msgspec
+
 from consumers.console.outlooks import Outlooks
 from models.outlook.outlook import Outlooker
 from producers.daily_files import DailyFiles
@@ -21,14 +23,14 @@ def outlooks(settings: Settings, as_of: date | None = None) -> Outlooks | None:
 
 
 def demanded(settings: Settings, as_of: date | None = None) -> Outlooks:
-    """Return the same where there must be a feed.
+    """Return the same where there must be a feed, and without Kafka: the store alone says which networks serve.
 
     Raises
     ------
     EnvironmentFault
         There is none.
     """
-    found = outlooks(settings, as_of)
+    found = outlooks(msgspec.structs.replace(settings, broker=""), as_of)
     if found is None:
         raise EnvironmentFault(
             "this machine is offline: pass --data DIR, or set TICKCAST_OUTLOOK to a folder with us-daily/*.csv"
@@ -55,7 +57,7 @@ def feed(settings: Settings, as_of: date | None = None) -> DailyFeed | None:
 
 
 def _outlooker(settings: Settings) -> Outlooker:
-    from models.outlook.estimator import Estimator  # noqa: PLC0415 - with the models of texts it takes seconds
+    from models.outlook import serving  # noqa: PLC0415 - with the models of texts it takes seconds
     from models.sentiment.reading import reader  # noqa: PLC0415
 
-    return Outlooker(reader(settings), Estimator())
+    return Outlooker(reader(settings), serving.champion(settings))

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
-from deploy.report_file import write_figures
+from deploy.report_file import Report, show
 from streams import bus, settings
 
 out = Console()
-Report = Annotated[Path | None, typer.Option("--json", "--report", help="write the figures here")]
 Tape = Annotated[Path, typer.Option(help="a recording (`tickcast record`), or a folder with ticks.* and, if any, headlines.*")]
 
 
@@ -91,12 +89,3 @@ def everything(
 
     figures = checks.run(tape, out, quick=quick, only=[name for name in only.split(",") if name])
     show(figures, checks.as_table(figures), report)
-
-
-def show(figures: dict[str, Any], table: Table, report: Path | None) -> None:
-    """Print and write the figures; exit 1 where the claim does not hold."""
-    write_figures(figures, report)
-    out.print(table)
-    out.print("the claim holds" if figures["holds"] else "the claim DOES NOT hold")
-    if not figures["holds"]:
-        raise typer.Exit(1)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from deploy.report_file import write_figures
+from deploy.report_file import Report, write_figures
 from streams import bus, settings
 from streams.clock import iso
 from streams.errors import SettingsError
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from producers.tapes import Cut
 
 out = Console()
-Report = Annotated[Path | None, typer.Option("--json", "--report", help="write the figures here")]
 
 
 def record(  # noqa: PLR0913, PLR0917 - a command's options are its arguments

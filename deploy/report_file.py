@@ -1,12 +1,34 @@
-"""The figures of a check or a benchmark, for programs."""
+"""The figures of a check or a benchmark: for people, for programs, and as the exit code."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
 
 from streams.errors import EnvironmentFault
+
+Report = Annotated[Path | None, typer.Option("--json", "--report", help="write the figures here")]
+out = Console()
+
+
+def show(figures: dict[str, Any], table: Table, path: Path | None) -> None:
+    """Write and print the figures of a claim; exit 1 where it does not hold.
+
+    Raises
+    ------
+    EnvironmentFault
+        As :func:`write_figures`.
+    """
+    write_figures(figures, path)
+    out.print(table)
+    out.print("the claim holds" if figures["holds"] else "the claim DOES NOT hold")
+    if not figures["holds"]:
+        raise typer.Exit(1)
 
 
 def write_figures(figures: dict[str, Any], path: Path | None) -> None:

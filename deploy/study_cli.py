@@ -52,12 +52,12 @@ def fetch(
     last: Annotated[datetime, typer.Option("--to", formats=["%Y-%m-%d"], help="last day")] = datetime(2024, 12, 31),  # noqa: DTZ001 - a day
 ) -> None:
     """Download the daily prices that the studies read, from Yahoo Finance by yfinance; what is there already is not asked for."""
-    from producers import daily_fetch  # noqa: PLC0415 - the command line must answer --help at once
+    from producers import daily_fetch, daily_yahoo  # noqa: PLC0415 - the command line must answer --help at once
 
     files = daily_fetch.wanted(part.strip().upper() for part in symbols.split(",") if part.strip())
-    with _telling() as tell:
+    with telling() as tell:
         written = daily_fetch.fetch(
-            data_folder(data), files, (first.date(), last.date()), daily_fetch.yahoo, lambda done: tell("files", done, len(files))
+            data_folder(data), files, (first.date(), last.date()), daily_yahoo.bars, lambda done: tell("files", done, len(files))
         )
     out.print(f"{len(written)} files written to {data_folder(data)}, {len(files) - len(written)} were there", highlight=False)
 
@@ -82,7 +82,7 @@ def _run(name: str, quick: bool, seeds: int, data: Path | None) -> base.Report:
     from models.evaluation import plots  # noqa: PLC0415 - the command line must answer --help at once
 
     plots.figure_class()
-    with _telling() as tell:
+    with telling() as tell:
         found = catalog.named(name).run(Options(settings.load(), data_folder(data), quick, seeds, tell))
     for table in found.tables:
         out.print(_table(table))
@@ -106,7 +106,8 @@ def _write(name: str, reports: list[base.Report], html: Path | None, figures: Pa
 
 
 @contextmanager
-def _telling() -> Iterator[Tell]:
+def telling() -> Iterator[Tell]:
+    """Show progress bars, one for each thing that is told of."""
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         tasks: dict[str, TaskID] = {}

@@ -13,14 +13,13 @@ from rich.progress import Progress
 from rich.table import Table
 
 from deploy import roles
-from deploy.report_file import write_figures
+from deploy.report_file import Report, show, write_figures
 from streams import bus, settings
 from streams.errors import EnvironmentFault, SettingsError
 from streams.messages import ModelAnnouncement
 from streams.settings import Settings
 
 out = Console()
-Report = Annotated[Path | None, typer.Option("--json", "--report", help="write the figures here")]
 Epochs = Annotated[int, typer.Option(min=1, help="at most so many; two without improvement end it earlier")]
 Seed = Annotated[int, typer.Option(help="of everything random: the same seed, lake and machine give the same model")]
 Windows = Annotated[int, typer.Option(min=256, help="at most so many windows for training, a random choice of what there is")]
@@ -32,8 +31,9 @@ Shadow = Annotated[bool, typer.Option(help="where it is not promoted: let it for
 Ablated = Annotated[
     bool, typer.Option("--ablation/--no-ablation", help="train without sentiment too, and say what that is worth")
 ]
-FORECASTER, SENTIMENT = "forecaster", "sentiment"  # as the store names them
-KINDS = (FORECASTER, SENTIMENT)
+FORECASTER, SENTIMENT, MONTHLY = "forecaster", "sentiment", "monthly"  # as the store names them
+KINDS = (FORECASTER, SENTIMENT, MONTHLY)
+EPOCHS = {FORECASTER: 12, SENTIMENT: 12, MONTHLY: 120}
 UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
@@ -91,25 +91,34 @@ def retrain(  # noqa: PLR0913, PLR0917 - a command's options are its arguments
         bool, typer.Option(help="with --every: also after drift, a quarter of --every after the last one at the soonest")
     ] = False,
     settle: Annotated[str, typer.Option(help="how long after a drift: the lake must hold minutes of what came after it")] = "30m",
-    epochs: Epochs = 12,
+    epochs: Annotated[int | None, typer.Option(min=1, help="at most so many; default: 12, of the monthly networks 120")] = None,
     seed: Seed = 7,
     windows: Windows = 20_000,
     newest: Newest = "",
     precision: Precision = "auto",
     shadow: Shadow = False,
     ablation: Ablated = True,
-    model: Annotated[str, typer.Option(help="forecaster, or sentiment: the model of headlines, on --labels")] = FORECASTER,
+    model: Annotated[
+        str, typer.Option(help="forecaster; sentiment: the model of headlines, on --labels; monthly: of the outlook, on --data")
+    ] = FORECASTER,
     labels: Annotated[
         Path | None, typer.Option(help="of headlines: a CSV with the columns label (positive, negative, neutral) and text")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="of the outlook: folder with us-daily/ and headlines*/; default: as `tickcast study`")
     ] = None,
     report: Report = None,
 ) -> None:
     """Train again on what the lake holds now, once or on a schedule, at low priority; what serves goes on meanwhile.
 
-    With `--model sentiment --labels FILE`: fit MiniLM's adapter and head again to labelled headlines, once.
+    With `--model sentiment --labels FILE`: fit MiniLM's adapter and head again to labelled headlines, once. With `--model monthly
+    --data DIR`: fit the networks of the outlook again to the daily closes and headlines there, once.
     """
-    if kind_of(model) == SENTIMENT:
+    epochs = epochs or EPOCHS[kind_of(model)]
+    if model == SENTIMENT:
         _retrain_sentiment(labels, every, epochs, seed, report)
+    elif model == MONTHLY:
+        _retrain_monthly(data, every, epochs, seed, report)
     elif not every:
         _train(_choice(epochs, seed, windows, newest, precision), _how(1, "auto", shadow, ablation), report)
     else:
@@ -139,10 +148,7 @@ def verify(
     from deploy.verify import retrained  # noqa: PLC0415 - the command line must answer --help at once
 
     figures = retrained.run(settings.load(), retrained.FULL, out, plot)
-    write_figures(figures, report)
-    out.print(retrained.as_table(figures))
-    if not figures["holds"]:
-        raise typer.Exit(1)
+    show(figures, retrained.as_table(figures), report)
 
 
 def verify_kills(
@@ -156,16 +162,13 @@ def verify_kills(
     from deploy.verify import training  # noqa: PLC0415 - the command line must answer --help at once
 
     figures = training.run(settings.load(), 1 if quick else kills, seed, out, training.steps_of(step))
-    write_figures(figures, report)
-    out.print(training.as_table(figures))
-    if not figures["holds"]:
-        raise typer.Exit(1)
+    show(figures, training.as_table(figures), report)
 
 
 def kind_of(text: str) -> str:
     """Return `text` where it names a kind of model that is trained here."""
     if text not in KINDS:
-        raise SettingsError(f"there is no model {text!r} to train; there are {' and '.join(KINDS)}")
+        raise SettingsError(f"there is no model {text!r} to train; there are {', '.join(KINDS)}")
     return text
 
 
@@ -198,6 +201,20 @@ def _retrain_sentiment(labels: Path | None, every: str, epochs: int, seed: int, 
             tell=lambda what: progress.update(task, advance=1, description=what),
         )
     _show(announcement, "on unseen headlines", report)
+
+
+def _retrain_monthly(data: Path | None, every: str, epochs: int, seed: int, report: Path | None) -> None:
+    if every:
+        raise SettingsError("--model monthly takes no --every: files do not grow by the clock; run it once they have")
+    from deploy import study_cli  # noqa: PLC0415 - the command line must answer --help at once
+    from models.studies import monthly_file, monthly_refit  # noqa: PLC0415
+    from models.studies.base import Options  # noqa: PLC0415
+
+    with study_cli.telling() as tell:
+        config = maybe_connected(settings.load())
+        options = Options(config, study_cli.data_folder(data), seeds=monthly_file.SEEDS, tell=tell)
+        announcement = monthly_refit.refit(options, seed=seed, epochs=epochs)
+    _show(announcement, "on unseen months", report)
 
 
 def _choice(epochs: int, seed: int, windows: int, newest: str, precision: str) -> Any:

@@ -1,11 +1,11 @@
 """The model store: one folder a model, written whole or not at all, checked before use, announced on `models`.
 
-    HOME/models/NAME/MODEL_ID/model.onnx    what is served; its sha256 names the model
+    HOME/models/NAME/MODEL_ID/model.onnx    what is served; its sha256 names the model (monthly: model.safetensors)
                               model.keras   what training can go on from
                               meta.json     a `ModelCard`
     HOME/models/NAME/promotions.json        who was champion, one after another
 
-Nothing in it is ever unpickled: an ONNX graph and JSON are all that a server reads.
+Nothing in it is ever unpickled: an ONNX graph or safetensors, and JSON, are all that a server reads.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
     """What is known about a model; `meta.json`.
 
     `scaler` tells, for each feature, the mean and the standard deviation of the training part; the graph holds them too
-    and applies them. `files` has the sha256 of each file beside the card. A model of texts has no features and horizons.
+    and applies them. `files` has the sha256 of each file beside the card, `served` is the one that serves. A model of texts has
+    no features and horizons.
     """
 
     name: str
@@ -55,6 +56,12 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
     metrics: dict[str, float] = {}
     model_id: str = ""
     files: dict[str, str] = {}
+    served: str = SERVED
+
+    @property
+    def sha256(self) -> str:
+        """Checksum of what is served, empty where the card has none."""
+        return self.files.get(self.served, "")
 
 
 class Promotion(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,13 +80,13 @@ class StoredModel(NamedTuple):
 
     @property
     def served(self) -> Path:
-        """The graph to serve."""
-        return self.folder / SERVED
+        """The file to serve."""
+        return self.folder / self.card.served
 
     @property
     def sha256(self) -> str:
-        """Checksum of the graph."""
-        return self.card.files[SERVED]
+        """Checksum of the file to serve."""
+        return self.card.sha256
 
     def announcement(self, *, promoted: bool, reason: str) -> ModelAnnouncement:
         """Return the message that tells everybody of this model."""
@@ -101,14 +108,14 @@ def checksum(path: Path) -> str:
 
 
 def save(settings: Settings, card: ModelCard, prefix: str, source: Path) -> StoredModel:
-    """Store a model and return it; its id is its card's, or `prefix`, a dash, and the start of its graph's checksum.
+    """Store a model and return it; its id is its card's, or `prefix`, a dash, and the start of its served file's checksum.
 
     Parameters
     ----------
     card : ModelCard
         Without `files`, and without `model_id` where the checksum shall name it: they are filled in here.
     source : Path
-        A folder with `model.onnx` and whatever else belongs to the model; it is copied.
+        A folder with the file that `card.served` names and whatever else belongs to the model; it is copied.
     """
     place = settings.home / "models" / card.name
     place.mkdir(parents=True, exist_ok=True)
@@ -116,7 +123,7 @@ def save(settings: Settings, card: ModelCard, prefix: str, source: Path) -> Stor
     try:
         shutil.copytree(source, work)
         files = {path.name: checksum(path) for path in sorted(work.iterdir())}
-        card = msgspec.structs.replace(card, model_id=card.model_id or f"{prefix}-{files[SERVED][:8]}", files=files)
+        card = msgspec.structs.replace(card, model_id=card.model_id or f"{prefix}-{files[card.served][:8]}", files=files)
         (work / CARD).write_bytes(msgspec.json.format(msgspec.json.encode(card)))
         return StoredModel(_settle(work, place / card.model_id), card)
     finally:
@@ -142,7 +149,7 @@ def newest(settings: Settings, name: str) -> StoredModel | None:
     folders = (card.parent for card in (settings.home / "models" / name).glob(f"*/{CARD}"))
     for folder in sorted(folders, key=lambda place: (place / CARD).stat().st_mtime_ns, reverse=True):
         with contextlib.suppress(ModelError):
-            return load(folder.resolve().as_uri(), read_card(folder).files.get(SERVED, ""))
+            return load(folder.resolve().as_uri(), read_card(folder).sha256)
     return None
 
 
@@ -157,7 +164,7 @@ def find(settings: Settings, name: str, model_id: str) -> StoredModel:
     folder = settings.home / "models" / name / model_id
     if not (folder / CARD).is_file():
         raise ModelError(f"there is no model {model_id!r}; `tickcast models list` shows those that are here")
-    return load(folder.resolve().as_uri(), read_card(folder).files.get(SERVED, ""))
+    return load(folder.resolve().as_uri(), read_card(folder).sha256)
 
 
 def name_of(settings: Settings, model_id: str) -> str:
@@ -240,7 +247,7 @@ def load(uri: str, sha256: str) -> StoredModel:
     """
     folder = _local(uri)
     card = read_card(folder)
-    if card.files.get(SERVED) != sha256:
+    if not sha256 or card.sha256 != sha256:
         raise ModelError(f"the model at {folder} is not the one announced (sha256 {sha256[:8]}…); train or promote again")
     for name, expected in card.files.items():
         _check(folder / name, expected)

@@ -1,4 +1,4 @@
-"""Daily bars of stocks from Yahoo Finance into the folder that the studies read, by `yfinance`, several at a time.
+"""Daily bars of stocks from Yahoo Finance (`daily_yahoo.py`) into the folder that the studies read, several at a time.
 
 Each symbol is a file, written whole or not at all: a fetch that failed half-way goes on with the symbols that are missing.
 Yahoo's terms allow personal use only; the files are for you, not for others.
@@ -13,19 +13,18 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from datetime import date
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from models.studies.daily_files import INDEX, SSE, US
-from streams.errors import EnvironmentFault, SourceError
+from producers.daily_yahoo import Bar
+from streams.errors import EnvironmentFault, LineLost, SourceError
 
 AT_ONCE = 4
-TIMEOUT_S = 20
 HEADER = ("date", "open", "high", "low", "close", "volume")
 SSE_SYMBOL = "000001.SS"
 
-Bar = tuple[date, float, float, float, float, float]
 Ask = Callable[[str, date, date], Iterable[Bar]]
-"""Symbol, first and last day to its bars, adjusted for splits and dividends; raises SourceError."""
+"""As :func:`producers.daily_yahoo.bars`."""
 
 
 class Wanted(NamedTuple):
@@ -59,7 +58,7 @@ def fetch(folder: Path, files: Sequence[Wanted], days: tuple[date, date], ask: A
             path = folder / running[finished].file
             try:
                 _write(path, finished.result())
-            except SourceError as error:
+            except (SourceError, LineLost) as error:
                 failed.append(str(error))
                 continue
             written.append(path)
@@ -95,15 +94,3 @@ def _write(path: Path, bars: Sequence[Bar]) -> None:
         scratch.replace(path)
     except OSError as error:
         raise EnvironmentFault(f"{path} cannot be written: {error.strerror}") from error
-
-
-def yahoo(symbol: str, first: date, last: date) -> Iterable[Bar]:
-    """Ask Yahoo Finance; see :data:`Ask`."""
-    import yfinance  # noqa: PLC0415 - a second, and pandas
-
-    try:
-        found: Any = yfinance.Ticker(symbol).history(start=first, end=last, interval="1d", auto_adjust=True, timeout=TIMEOUT_S)
-    except Exception as error:  # whatever the client, its network library or its parser raise
-        raise SourceError(f"Yahoo Finance did not tell the prices of {symbol}: {error}") from error
-    columns = [found[name].astype(float) for name in ("Open", "High", "Low", "Close", "Volume")]
-    return list(zip(found.index.date, *columns, strict=True))

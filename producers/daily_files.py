@@ -15,7 +15,7 @@ import polars as pl
 from models.studies import daily_files, headline_files
 from streams.clock import SECOND_US
 from streams.daily import Close, Story
-from streams.errors import FeedFault, SourceError, UnknownSymbol
+from streams.errors import UnknownSymbol
 
 
 class DailyFiles:
@@ -40,19 +40,13 @@ class DailyFiles:
         """Return the closes up to the day that was asked for."""
         if not (self._folder / daily_files.US / f"{symbol}.csv").is_file():
             raise UnknownSymbol(f"there is no file of {symbol} in {self._folder / daily_files.US}")
-        try:
-            rows = daily_files.us(self._folder, symbol).filter((pl.col("close") > 0) & (pl.col("date") <= self._as_of))
-        except SourceError as error:
-            raise FeedFault(str(error)) from error
+        rows = daily_files.us(self._folder, symbol).filter((pl.col("close") > 0) & (pl.col("date") <= self._as_of))
         return [Close(*row) for row in rows.select("date", "close").iter_rows()]
 
     def stories(self, symbol: str) -> list[Story]:
         """Return the headlines up to the end of that day."""
-        try:
-            with self._lock:  # the first who asks reads them for all
-                rows = self._rows
-        except SourceError as error:
-            raise FeedFault(str(error)) from error
+        with self._lock:  # the first who asks reads them for all
+            rows = self._rows
         chosen = rows.filter((pl.col("symbol") == symbol) & (pl.col("event_ts_us") <= _end_us(self._as_of)))
         return [Story(*row) for row in chosen.select("event_ts_us", "title", "url").iter_rows()]
 

@@ -1,4 +1,4 @@
-"""Daily closes and headlines of a stock from Yahoo Finance, by `yfinance`, for the monthly outlook.
+"""Daily prices and headlines of a stock from Yahoo Finance, by `yfinance`: for the monthly outlook, and for the studies' files.
 
 See :class:`streams.daily.DailyFeed`. Yahoo tells only the newest headlines of a stock, so that the months before are often quiet.
 """
@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from streams.clock import SECOND_US
 from streams.daily import Close, Story
-from streams.errors import FeedFault, UnknownSymbol
+from streams.errors import LineLost, SourceError, Throttled, TickcastError, UnknownSymbol
 
 PERIOD = "2y"
 TIMEOUT_S = 10
 HEADLINES = 200
+
+Bar = tuple[date, float, float, float, float, float]
+"""Day, open, high, low, close, volume."""
 
 
 class DailyYahoo:
@@ -26,14 +29,8 @@ class DailyYahoo:
 
     def closes(self, symbol: str) -> list[Close]:
         """Return two years of adjusted closes."""
-        yahoo = _client()
-        try:
-            history = yahoo.Ticker(symbol).history(period=PERIOD, interval="1d", auto_adjust=True, timeout=TIMEOUT_S)
-        except yahoo.exceptions.YFTickerMissingError as error:
-            raise UnknownSymbol(f"Yahoo Finance has no prices of {symbol}: {error}") from error
-        except Exception as error:
-            raise _fault(yahoo, error) from error
-        return closes_of(zip(history.index.date, history["Close"], strict=True), symbol)
+        table = _history(symbol, period=PERIOD)
+        return closes_of(zip(table.index.date, table["Close"], strict=True), symbol)
 
     def stories(self, symbol: str) -> list[Story]:
         """Return the newest headlines."""
@@ -42,6 +39,13 @@ class DailyYahoo:
             return stories_of(yahoo.Ticker(symbol).get_news(count=HEADLINES))
         except Exception as error:
             raise _fault(yahoo, error) from error
+
+
+def bars(symbol: str, first: date, last: date) -> list[Bar]:
+    """Return the bars from `first` to `last`, adjusted for splits and dividends; errors as :class:`streams.daily.DailyFeed`."""
+    table = _history(symbol, start=first, end=last + timedelta(days=1))  # Yahoo leaves the end out
+    columns = [table[name].astype(float) for name in ("Open", "High", "Low", "Close", "Volume")]
+    return list(zip(table.index.date, *columns, strict=True))
 
 
 def closes_of(rows: Iterable[tuple[date, float]], symbol: str) -> list[Close]:
@@ -67,6 +71,17 @@ def _moment_us(text: str) -> int:
     return int(datetime.fromisoformat(text).astimezone(UTC).timestamp()) * SECOND_US
 
 
+def _history(symbol: str, **span: Any) -> Any:
+    """Return a table of daily bars, by day."""
+    yahoo = _client()
+    try:
+        return yahoo.Ticker(symbol).history(interval="1d", auto_adjust=True, timeout=TIMEOUT_S, **span)
+    except yahoo.exceptions.YFTickerMissingError as error:
+        raise UnknownSymbol(f"Yahoo Finance has no prices of {symbol}: {error}") from error
+    except Exception as error:
+        raise _fault(yahoo, error) from error
+
+
 def _client() -> Any:
     import yfinance as yahoo  # noqa: PLC0415 - a second, and pandas
 
@@ -74,9 +89,10 @@ def _client() -> Any:
     return yahoo
 
 
-def _fault(yahoo: Any, error: Exception) -> FeedFault:
+def _fault(yahoo: Any, error: Exception) -> TickcastError:
     """Return what happened; all but a strange answer may be better in a moment."""
-    strange = isinstance(error, KeyError | TypeError | ValueError)
     if isinstance(error, yahoo.exceptions.YFRateLimitError):
-        return FeedFault("Yahoo Finance says that it was asked too often; try again in some minutes")
-    return FeedFault(f"Yahoo Finance does not answer: {error}", retriable=not strange)
+        return Throttled("Yahoo Finance says that it was asked too often; try again in some minutes")
+    if isinstance(error, KeyError | TypeError | ValueError):
+        return SourceError(f"Yahoo Finance answers what is no answer: {error}")
+    return LineLost(f"Yahoo Finance does not answer: {error}")

@@ -27,8 +27,9 @@ class Story(NamedTuple):
 class DailyFeed(Protocol):
     """A feed; called from several threads at once, may block for as long as its own time-outs allow.
 
-    Both methods raise :class:`streams.errors.FeedFault` where the feed fails, retriable or not, and
-    :class:`streams.errors.UnknownSymbol` where it has never heard of the symbol. They return all or raise: never a part.
+    Both methods raise :class:`streams.errors.LineLost` where the feed may answer in a moment, its `Throttled` where it wants to
+    be left alone, :class:`streams.errors.SourceError` where what it says is damaged or refused, and `UnknownSymbol` where it has
+    never heard of the symbol. They return all or raise: never a part.
     """
 
     name: str

@@ -6,11 +6,10 @@
     │   ├── EnvironmentFault a missing program, taken port, unreachable broker
     │   │   └── BrokerGone   no broker answers at the address that is set; it may come back
     │   └── SourceError      a source that is missing, unreadable or not of the expected shape
-    │       └── Refused      a vendor does not give what is asked: key, subscription or symbol
+    │       └── Refused      a vendor does not give what is asked: key or subscription
+    │           └── UnknownSymbol  it has never heard of the symbol
     ├── LineLost             the line to a vendor broke; it is built again
     │   └── Throttled        the vendor asks to wait
-    ├── FeedFault            a feed of daily prices and headlines does not answer, or answers nonsense
-    │   └── UnknownSymbol    it has never heard of the stock
     ├── BadMessage           bytes on a topic that break the contract: goes to `dead_letters`, the stage goes on
     └── ModelError           a model file that is missing, damaged or of another feature version
 
@@ -45,31 +44,15 @@ class BrokerGone(EnvironmentFault):
 
 
 class SourceError(UserError):
-    """A source of ticks or headlines cannot be opened or read."""
-
-
-class FeedFault(TickcastError):
-    """A feed failed, for a reason in its text.
-
-    Parameters
-    ----------
-    reason : str
-        What happened.
-    retriable : bool
-        Whether it may be well again in a moment: a lost connection may, a wrong key may not.
-    """
-
-    def __init__(self, reason: str, *, retriable: bool = False) -> None:
-        super().__init__(reason)
-        self.retriable = retriable
-
-
-class UnknownSymbol(FeedFault):
-    """The feed does not know the stock."""
+    """A source of ticks or headlines cannot be opened, or read as what it says it is."""
 
 
 class Refused(SourceError):
-    """A vendor does not let this user have what was asked for: a wrong key, an expired subscription, an unknown symbol."""
+    """A vendor does not let this user have what was asked for: a wrong key, an expired subscription."""
+
+
+class UnknownSymbol(Refused):
+    """A vendor does not know the symbol: another may be asked for."""
 
 
 class LineLost(TickcastError):

@@ -35,7 +35,7 @@ from tests.producers.vendors.alpaca_server import Alpaca
 from tests.producers.vendors.massive_server import Massive
 from tests.producers.vendors.servers import Happened, Server, serving
 from tests.producers.vendors.sources import KINDS
-from tests.producers.vendors.test_rss import RSS, Wire
+from tests.producers.vendors.wire import RSS, Wire
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

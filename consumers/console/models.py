@@ -12,8 +12,8 @@ from streams.errors import ModelError
 from streams.messages import ModelAnnouncement
 from streams.settings import Settings
 
-# As in `models.forecaster.recurrent_recipe` and `models.sentiment.base`, whose import takes seconds.
-FAMILIES = ("forecaster", "sentiment")
+# As in `models.forecaster.recurrent_recipe`, `models.sentiment.base` and `models.outlook.pretrained`, whose import takes seconds.
+FAMILIES = ("forecaster", "sentiment", "monthly")
 MAX_CARDS = 200
 
 

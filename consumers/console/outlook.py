@@ -17,7 +17,7 @@ from fastapi import APIRouter, Path, Request, Response
 from consumers.console import problems, rest
 from consumers.console.outlooks import Busy, Outlooks
 from models.outlook.outlook import Outlook
-from streams.errors import EnvironmentFault, FeedFault, ModelError, TickcastError, UnknownSymbol
+from streams.errors import EnvironmentFault, LineLost, ModelError, SourceError, TickcastError, UnknownSymbol
 
 PATIENCE_S = 45.0  # of who asks; the computation goes on without him
 AGAIN_S = 30
@@ -103,8 +103,10 @@ def _problem(error: TickcastError) -> Response:
         return problems.response(429, str(error), _again(round(error.wait_s)))
     if isinstance(error, UnknownSymbol):
         return problems.response(404, str(error))
-    if isinstance(error, FeedFault):
-        return problems.response(503, str(error), _again(AGAIN_S)) if error.retriable else problems.response(502, str(error))
+    if isinstance(error, LineLost):
+        return problems.response(503, str(error), _again(AGAIN_S))
+    if isinstance(error, SourceError):
+        return problems.response(502, str(error))
     if isinstance(error, ModelError | EnvironmentFault):
         return problems.response(503, str(error))
     raise error

@@ -17,7 +17,7 @@ from typing import Generic, NamedTuple, TypeVar
 from consumers.console.guard import Buckets
 from models.outlook.outlook import Outlook, Outlooker
 from streams.daily import Close, DailyFeed, Story
-from streams.errors import FeedFault, TickcastError
+from streams.errors import LineLost, Throttled, TickcastError
 
 FRESH_S = 900.0  # a day's close changes once a day, headlines by the minute
 PAUSES_S = (0.5, 1.5)  # before the second and the third question to a feed that may be well again
@@ -112,7 +112,7 @@ class Outlooks:
     def start(self, symbol: str) -> Future[Outlook]:
         """Return the computation of `symbol`: the one that runs, else a new one.
 
-        Its result may be a FeedFault, a ModelError or an EnvironmentFault.
+        Its result may be a LineLost, a SourceError, a ModelError or an EnvironmentFault.
 
         Raises
         ------
@@ -175,8 +175,8 @@ class Outlooks:
         for pause_s in PAUSES_S:
             try:
                 return ask()
-            except FeedFault as error:
-                if not error.retriable:
-                    raise
+            except Throttled:  # it has just said that it wants to be left alone
+                raise
+            except LineLost:
                 self._pause(pause_s)
         return ask()

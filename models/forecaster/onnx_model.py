@@ -132,5 +132,5 @@ def opened(folder: Path) -> OnnxForecaster:
     ModelError
         Missing, damaged, or made for other features.
     """
-    stored = registry.load(folder.resolve().as_uri(), registry.read_card(folder).files.get(registry.SERVED, ""))
+    stored = registry.load(folder.resolve().as_uri(), registry.read_card(folder).sha256)
     return OnnxForecaster(stored)

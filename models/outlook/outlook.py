@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, timedelta
 
 import msgspec
@@ -100,11 +100,17 @@ class Outlook(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Outlooker:
-    """Makes outlooks; for one thread at a time."""
+    """Makes outlooks; for one thread at a time.
 
-    def __init__(self, reader: Reader, estimator: Estimator) -> None:
+    Parameters
+    ----------
+    served : Callable[[], Estimator]
+        Asked once for each outlook for the networks to use.
+    """
+
+    def __init__(self, reader: Reader, served: Callable[[], Estimator]) -> None:
         self._reader = reader
-        self._estimator = estimator
+        self._served = served
 
     def outlook(self, symbol: str, feed: str, closes: Sequence[Close], stories: Sequence[Story], today: date) -> Outlook:
         """Return the outlook of `symbol` from what `feed` told; the same input gives the same outlook.
@@ -121,9 +127,10 @@ class Outlooker:
         seen = months.months(prices, news_of(wanted, scores), as_of)
         if not closes or seen[-1].change is None:
             raise UnknownSymbol(f"{symbol} has no month of prices behind it at {feed}, so that nothing can be said of the next")
-        estimate = self._estimator.estimate(months.matrix(seen), months.volatility(prices, as_of))
+        estimator = self._served()
+        estimate = estimator.estimate(months.matrix(seen), months.volatility(prices, as_of))
         last = float(prices.closes[-1])
-        about = self._estimator.about
+        about = estimator.about
         return Outlook(
             symbol=symbol,
             feed=feed,
@@ -146,13 +153,13 @@ class Outlooker:
             months=[_seen(month) for month in seen],
             history=[Point(one.day.isoformat(), one.price) for one in closes[-SHOWN_DAYS:]],
             headlines=[ScoredStory(*story, scores[story.title]) for story in reversed(wanted[-SHOWN_HEADLINES:])],
-            notes=self._notes(seen, as_of, today),
-            model_id=self._estimator.model_id,
+            notes=self._notes(about, seen, as_of, today),
+            model_id=estimator.model_id,
             sentiment_model_id=self._reader.model_id,
         )
 
-    def _notes(self, seen: Sequence[Month], as_of: date, today: date) -> list[str]:
-        trained_with = self._estimator.about.sentiment_model_id
+    def _notes(self, about: About, seen: Sequence[Month], as_of: date, today: date) -> list[str]:
+        trained_with = about.sentiment_model_id
         quiet = sum(month.quiet for month in seen)
         short = sum(month.change is None for month in seen)
         told = (

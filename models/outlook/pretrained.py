@@ -1,6 +1,7 @@
 """The model file: an ensemble of networks in one safetensors file, with all that its forecasts need and what is known of them.
 
-`pretrained.safetensors` is made by `python -m models.studies.monthly_file`; `docs/studies/monthly.md` has its figures.
+`pretrained.safetensors` is made by `python -m models.studies.monthly_file`; `docs/studies/monthly.md` has its figures. Newer ones
+are made by `tickcast retrain --model monthly` (`models/studies/monthly_refit.py`) and served once promoted (`serving.py`).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from models.outlook.scaling import Scaler
 from models.sentiment.files import checked_sha256, sha256
 from streams.errors import ModelError
 
+NAME = "monthly"  # of all such models together, in the store and on `models`
 FILE = Path(__file__).with_name("pretrained.safetensors")
 KEY = "tickcast"  # of the metadata
 VERSION = 1

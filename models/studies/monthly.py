@@ -6,7 +6,8 @@ The network is `models/outlook/network.py`, what it sees `models/outlook/months.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -58,7 +59,7 @@ class Outcome:
     mean: Array
     line: Array
     final: list[Arrays]
-    seconds: float
+    seconds: float = 0.0
 
 
 class Monthly:
@@ -85,13 +86,18 @@ def compute(options: Options) -> Outcome:
     plan = Plan(QUICK_YEARS if quick else YEARS, tuple(range(1, 1 + options.seeds)), QUICK_EPOCHS if quick else EPOCHS)
     variants, later = _variants(read, quick)
     parts = Parts(options.folder / NAME / key_of(VERSION, read.digest(), str(plan.epochs)))
-    trainings = Trainings(plan, parts, _counter(options, len(plan.seeds) * (1 + len(plan.years) * len(variants))))
+    trainings = Trainings(plan, parts, counter(options, len(plan.seeds) * (1 + len(plan.years) * len(variants))))
+    return replace(fitted(read, variants, later, trainings), seconds=time.monotonic() - began)
+
+
+def fitted(read: Inputs, variants: Sequence[Variant], later: Samples, trainings: Trainings) -> Outcome:
+    """Return what comes of `variants`, the main one first: walk-forward of each, and the main one on all it has, for `later`."""
     forecasts = {one.name: trainings.walk(one) for one in variants}
     final = trainings.final(variants[0], later)
     known = variants[0].samples
-    mean, line = _simple(known, plan)
-    walked = known.where(is_forecast(known, plan.years))
-    return Outcome(read, known, walked, later, forecasts, mean, line, final, time.monotonic() - began)
+    mean, line = _simple(known, trainings.plan)
+    walked = known.where(is_forecast(known, trainings.plan.years))
+    return Outcome(read, known, walked, later, forecasts, mean, line, final)
 
 
 def report(found: Outcome, options: Options) -> Report:
@@ -133,7 +139,8 @@ def _variants(read: Inputs, quick: bool) -> tuple[list[Variant], Samples]:
     return variants, after.where(after.as_of > mean.as_of.max())
 
 
-def _counter(options: Options, total: int) -> Any:
+def counter(options: Options, total: int) -> Callable[[], None]:
+    """Return what tells, at each call, that one more of `total` networks is fitted."""
     done = iter(range(1, total + 1))
     return lambda: options.tell("networks", next(done), total)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
@@ -150,6 +150,12 @@ def samples(inputs: Inputs, aggregation: Aggregation = aggregate.mean, first: da
         volatility=np.array(volatility),
         headlines=np.array(headlines),
     )
+
+
+def newest_end(inputs: Inputs) -> date:
+    """Return the last end of a month behind which all stocks have a whole month of prices."""
+    known = min(prices.day(-1) for prices in inputs.prices.values())
+    return months.back((known + timedelta(days=1)).replace(day=1) - timedelta(days=1), 1)
 
 
 def _ends(first: date, last: date) -> list[date]:

@@ -82,13 +82,28 @@ def decide(challenger: Forecaster, champion: Forecaster | None, unseen: Block) -
         "champion_covered_80": _covered(champion, unseen.part),
     }
     compared = _said(against, figures["skill_pinball_5m_vs_champion"], "the champion")
-    found = f"on {unseen.n_minutes} unseen minutes it is {compared}"
+    return ruled(against, against_naive, figures, f"on {unseen.n_minutes} unseen minutes it is {compared}", beside)
+
+
+def ruled(against: Test, against_naive: Test, figures: dict[str, float], found: str, beside: str) -> Decision:
+    """Return the decision of the rule above, of a challenger that has a champion to beat.
+
+    Parameters
+    ----------
+    against, against_naive : Test
+        Of the challenger's losses against the champion's and the naive forecast's.
+    figures : dict[str, float]
+        With `covered_80` and `champion_covered_80`, the shares that the 80 % intervals held.
+    found, beside : str
+        What the two tests came to, in words.
+    """
+    covered, champion_covered = figures["covered_80"], figures["champion_covered_80"]
     if not against.better:
         return Decision(promoted=False, reason=f"not promoted: {found}, and {beside}", metrics=figures)
     if against_naive.worse:
         return Decision(promoted=False, reason=f"not promoted: {found}, but {beside}", metrics=figures)
-    if _short(covered) > _short(figures["champion_covered_80"]) + SLACK:
-        missed = f"its 80 % intervals hold {covered:.1%}, the champion's {figures['champion_covered_80']:.1%}"
+    if _short(covered) > _short(champion_covered) + SLACK:
+        missed = f"its 80 % intervals hold {covered:.1%}, the champion's {champion_covered:.1%}"
         return Decision(promoted=False, reason=f"not promoted: {found}, but {missed}", metrics=figures)
     return Decision(promoted=True, reason=f"promoted: {found}, and {beside}", metrics=figures)
 

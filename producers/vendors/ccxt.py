@@ -21,7 +21,7 @@ import ccxt.pro
 
 from producers.base import Story, Trade
 from producers.vendors.base import AsyncFeed, Ear, Feed, lost, seq_of
-from streams.errors import Refused, SourceError, Throttled
+from streams.errors import Refused, SourceError, Throttled, UnknownSymbol
 from streams.settings import Settings
 
 DEFAULT = "binance"
@@ -96,7 +96,7 @@ class CcxtFeed(AsyncFeed):
         if not self._rest.markets:
             self._rest.load_markets()
         if unknown := [symbol for symbol in self._symbols if symbol not in self._rest.markets]:
-            raise Refused(f"{self._id} has no {', '.join(unknown)}; give its own, as in --symbols BTC/USDT,ETH/USDT")
+            raise UnknownSymbol(f"{self._id} has no {', '.join(unknown)}; give its own, as in --symbols BTC/USDT,ETH/USDT")
 
     def past(self, since_us: int, until_us: int) -> Sequence[Trade | Story]:
         """Fetch the trades of each symbol, a page at a time."""

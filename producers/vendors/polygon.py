@@ -27,7 +27,7 @@ from producers.base import Story, Trade
 from producers.vendors.base import AsyncFeed, Ear, Feed, lost
 from producers.vendors.polygon_fields import heard, story, told_again
 from streams.clock import MINUTE_US, SECOND_US, wall_ts_us
-from streams.errors import LineLost, Refused, SourceError, Throttled
+from streams.errors import LineLost, Refused, SourceError, Throttled, UnknownSymbol
 from streams.settings import Settings
 
 KEY = "massive refuses TICKCAST_POLYGON_KEY, or its plan does not have this"
@@ -181,7 +181,7 @@ def translated(unknown: str = "massive does not take this request") -> Iterator[
         said = str(error)
         if "NOT_AUTHORIZED" in said or "Unknown API Key" in said:
             raise Refused(f"{KEY} ({said[:200]})") from error
-        raise (Refused(f"{unknown} ({said[:200]})") if "NOT_FOUND" in said else lost(error)) from error
+        raise (UnknownSymbol(f"{unknown} ({said[:200]})") if "NOT_FOUND" in said else lost(error)) from error
     except urllib3.exceptions.MaxRetryError as error:
         raise (Throttled("massive answers 429", 5.0) if "429" in str(error.reason) else lost(error)) from error
     except (urllib3.exceptions.HTTPError, ValueError, TypeError, AttributeError) as error:

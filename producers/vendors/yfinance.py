@@ -28,7 +28,7 @@ from yfinance.exceptions import YFException, YFRateLimitError
 from producers.base import Story, Trade
 from producers.vendors.base import Ear, Feed, Fresh, lost
 from streams.clock import SECOND_US, wall_ts_us
-from streams.errors import Refused, SourceError, Throttled
+from streams.errors import SourceError, Throttled, UnknownSymbol
 from streams.settings import Settings
 
 BEAT_S = 15.0  # as yfinance's asynchronous client does: Yahoo forgets who does not subscribe again
@@ -125,7 +125,7 @@ class Quotes(Feed):
         ticker.history(period="1d", interval="1m")
         said = ticker.history_metadata
         if "regularMarketPrice" not in said:
-            raise Refused(f"yahoo has no {symbol}")
+            raise UnknownSymbol(f"yahoo has no {symbol}")
         message = {"price": said["regularMarketPrice"], "day_volume": said.get("regularMarketVolume") or 0}
         when = said["regularMarketTime"]
         return self._quote(symbol, round(when.timestamp() if isinstance(when, datetime) else when) * 1_000, message)

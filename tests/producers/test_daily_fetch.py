@@ -11,8 +11,9 @@ import pytest
 
 from models.studies import daily_files
 from producers import daily_fetch
-from producers.daily_fetch import Bar, Wanted
-from streams.errors import EnvironmentFault, SourceError
+from producers.daily_fetch import Wanted
+from producers.daily_yahoo import Bar
+from streams.errors import EnvironmentFault, LineLost, SourceError
 from tests.models.studies.files import bars
 
 DAYS = (date(2024, 1, 1), date(2024, 12, 31))
@@ -47,7 +48,7 @@ def test_what_is_fetched_is_read_by_the_studies_and_a_row_of_nan_stays_one(tmp_p
 
 def test_a_feed_that_fails_half_way_leaves_whole_files_and_goes_on(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="line cut; run it again"):
-        fetch(tmp_path, Feed(TSLA=SourceError("line cut")))
+        fetch(tmp_path, Feed(TSLA=LineLost("line cut")))
     assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == ["AAPL.csv", "sse_composite.csv"]
     again = Feed()
     fetch(tmp_path, again)

@@ -14,7 +14,7 @@ from producers import daily_yahoo
 from producers.daily_files import DailyFiles
 from producers.daily_yahoo import DailyYahoo
 from streams.daily import Close, Story
-from streams.errors import FeedFault, UnknownSymbol
+from streams.errors import LineLost, SourceError, UnknownSymbol
 
 PRICES = """date,close,high,low,open,vol
 2015-03-31,12.5,13,12,12,100
@@ -56,11 +56,11 @@ def test_as_of_a_day_nothing_later_is_told(folder: Path) -> None:
 def test_an_unknown_stock_and_a_damaged_file_are_told_apart(folder: Path) -> None:
     with pytest.raises(UnknownSymbol, match="no file of NOPE"):
         DailyFiles(folder).closes("NOPE")
-    with pytest.raises(FeedFault, match="2015-04-02 more than once") as damaged:
+    with pytest.raises(SourceError, match="2015-04-02 more than once") as damaged:
         DailyFiles(folder).closes("TWICE")
     assert not isinstance(damaged.value, UnknownSymbol)
     (folder / "headlines" / "a.csv").write_text("time_utc,symbols,title\nsoon,AAPL,x\n")
-    with pytest.raises(FeedFault, match="cannot be read as headlines"):
+    with pytest.raises(SourceError, match="cannot be read as headlines"):
         DailyFiles(folder).stories("AAPL")
 
 
@@ -89,7 +89,7 @@ def test_yahoos_prices_lose_what_is_missing_and_none_is_an_unknown_stock() -> No
 def test_a_line_to_yahoo_that_is_down_is_a_fault_that_may_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     yahoo = importlib.import_module("yfinance")
     monkeypatch.setitem(yahoo.config.network.data, "proxy", f"http://127.0.0.1:{free_port()}")  # nobody listens there
-    for ask in (DailyYahoo().closes, DailyYahoo().stories):
-        with pytest.raises(FeedFault, match="Yahoo Finance does not answer") as fault:
+    day = date(2024, 1, 2)
+    for ask in (DailyYahoo().closes, DailyYahoo().stories, lambda symbol: daily_yahoo.bars(symbol, day, day)):
+        with pytest.raises(LineLost, match="Yahoo Finance does not answer"):
             ask("AAPL")
-        assert fault.value.retriable

@@ -18,13 +18,16 @@ from fastapi import FastAPI
 
 from consumers.console import outlook, outlook_only, outlooks
 from consumers.console.outlooks import Outlooks
+from models import registry
+from models.outlook import pretrained, serving
 from models.outlook.estimator import Estimator
 from models.outlook.outlook import Outlook, Outlooker
+from models.registry import ModelCard
 from models.sentiment.known_texts import KnownTexts
 from models.sentiment.reading import Reader
 from streams import settings
 from streams.daily import Close, Story
-from streams.errors import FeedFault, ModelError, UnknownSymbol
+from streams.errors import LineLost, ModelError, Refused, Throttled, TickcastError, UnknownSymbol
 from tests.models.outlook.samples import WordModel, model_file
 
 TODAY = date(2026, 3, 31)
@@ -38,7 +41,7 @@ class ListFeed:
 
     def __init__(self) -> None:
         self.asked: list[str] = []
-        self.faults: list[FeedFault] = []
+        self.faults: list[TickcastError] = []
         self.go = Event()
         self.go.set()
 
@@ -92,7 +95,8 @@ def listed(weights: Path, feed: ListFeed | None = None, clock: Callable[[], floa
     """Return outlooks of a list, by the networks in the file `weights`, that wait for nothing between questions."""
 
     def load() -> Outlooker:
-        return Outlooker(Reader(WordModel(), KnownTexts()), Estimator(weights))
+        estimator = Estimator(weights)
+        return Outlooker(Reader(WordModel(), KnownTexts()), lambda: estimator)
 
     return Outlooks(feed or ListFeed(), load, ("AAPL", "MSFT"), clock=clock, pause=lambda _s: None, today=lambda: TODAY)
 
@@ -170,9 +174,9 @@ def test_what_is_fresh_is_not_asked_for_again_and_what_is_old_is(app: FastAPI, f
 
 
 def test_a_feed_that_comes_back_is_asked_again_and_one_that_stays_away_is_told(app: FastAPI, feed: ListFeed) -> None:
-    feed.faults = [FeedFault("no line", retriable=True)] * 2
+    feed.faults = [LineLost("no line")] * 2
     assert asked(app, "/AAPL")[0].status_code == 200
-    feed.faults = [FeedFault("no line", retriable=True)] * 3
+    feed.faults = [LineLost("no line")] * 3
     [gone] = asked(app, "/MSFT")
     assert (gone.status_code, gone.json()["detail"], gone.headers["Retry-After"]) == (503, "no line", "30")
     assert asked(app, "/MSFT", method="GET")[0].status_code == 404  # nothing half-made is kept
@@ -184,7 +188,8 @@ def test_a_feed_that_comes_back_is_asked_again_and_one_that_stays_away_is_told(a
     [
         ("/NOPE", {}, None, 404, "there is no NOPE"),
         ("/NEW", {}, None, 404, "NEW has no month of prices behind it"),
-        ("/AAPL", {}, FeedFault("wrong key"), 502, "wrong key"),
+        ("/AAPL", {}, Refused("wrong key"), 502, "wrong key"),
+        ("/AAPL", {}, Throttled("asked too often"), 503, "asked too often"),
         ("/..%2Fx", {}, None, 422, "is no ticker"),
         ("/A%20B", {}, None, 422, "is no ticker"),
         (f"/{'A' * 17}", {}, None, 422, "is no ticker"),
@@ -194,7 +199,7 @@ def test_a_feed_that_comes_back_is_asked_again_and_one_that_stays_away_is_told(a
     ],
 )
 def test_refusals_are_problem_details(  # noqa: PLR0917 - one table
-    app: FastAPI, feed: ListFeed, path: str, headers: dict[str, str], fault: FeedFault | None, status: int, says: str
+    app: FastAPI, feed: ListFeed, path: str, headers: dict[str, str], fault: TickcastError | None, status: int, says: str
 ) -> None:
     feed.faults = [fault] if fault else []
     [answer] = asked(app, path, headers=headers)
@@ -237,6 +242,26 @@ def test_without_a_model_or_a_feed_it_says_what_is_missing(feed: ListFeed) -> No
     [answer] = asked(bare, "/AAPL")
     assert (answer.status_code, asked(bare, "", method="GET")[0].json()) == (501, {"feed": "", "symbols": []})
     assert "TICKCAST_OUTLOOK" in answer.json()["detail"]
+
+
+def test_networks_that_are_promoted_serve_the_next_who_asks_and_damaged_ones_never(feed: ListFeed, tmp_path: Path) -> None:
+    own = msgspec.structs.replace(settings.load({}), home=tmp_path / "home")
+
+    def load() -> Outlooker:
+        return Outlooker(Reader(WordModel(), KnownTexts()), serving.champion(own))
+
+    app = outlook_only.create_app(Outlooks(feed, load, today=lambda: TODAY), own, "127.0.0.1")
+    models = [asked(app, "/AAPL")[0].json()["model_id"]]
+    for networks, damage in ((1, b""), (3, b"x"), (2, b"")):
+        folder = tmp_path / f"{networks} networks"
+        folder.mkdir()
+        card = ModelCard(name=pretrained.NAME, seed=1, served=model_file(folder, networks).name)
+        stored = registry.save(own, card, "outlook", folder)
+        registry.promote(own, stored, "test")
+        stored.served.write_bytes(stored.served.read_bytes() + damage)
+        models.append(asked(app, "/AAPL")[0].json()["model_id"])
+    first, last = (registry.promotions(own, pretrained.NAME)[at].model_id for at in (0, -1))
+    assert models == [Estimator().model_id, first, first, last]
 
 
 def test_only_so_many_stocks_are_remembered() -> None:

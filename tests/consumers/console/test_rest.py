@@ -29,6 +29,7 @@ from consumers.console.kept import Kept, Place, Shelf
 from deploy.local.broker import free_port
 from models import registry
 from models.forecaster import recurrent_recipe
+from models.outlook import pretrained
 from models.registry import Promotion
 from models.sentiment import base
 from streams import bus
@@ -145,12 +146,13 @@ def test_models_dead_letters_events_and_counts(address: str, config: Settings) -
     store.mkdir(parents=True)
     (store / registry.PROMOTIONS).write_bytes(msgspec.json.encode([Promotion(model_id="lstm-0", reason="the first")]))
     known = got(address, "/v1/models")
-    [forecaster, texts] = known["families"]
+    [forecaster, texts, outlook] = known["families"]
     assert (forecaster["champion"], forecaster["promotions"]) == (
         "lstm-1",
         [{"model_id": "lstm-0", "reason": "the first", "at_us": 0}],
     )
-    assert (texts["name"], texts["champion"], known["announced"]) == ("sentiment", None, [msgspec.to_builtins(ANNOUNCED)])
+    assert [(one["name"], one["champion"]) for one in (texts, outlook)] == [("sentiment", None), ("monthly", None)]
+    assert known["announced"] == [msgspec.to_builtins(ANNOUNCED)]
     [letter] = got(address, "/v1/dead_letters")["items"]
     assert base64.b64decode(letter["letter"]["value_base64"]) == b"{nonsense"
     assert got(address, f"/v1/dead_letters/{letter['number']}") == letter
@@ -225,7 +227,7 @@ def test_the_rate_limit_answers_429() -> None:
 
 
 def test_the_names_in_the_store_are_those_that_training_writes() -> None:
-    assert (recurrent_recipe.NAME, base.NAME) == models.FAMILIES
+    assert (recurrent_recipe.NAME, base.NAME, pretrained.NAME) == models.FAMILIES
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""alpaca-py, unmodified, on a server that speaks Alpaca's protocol and misbehaves."""
+"""alpaca-py, unmodified, on a server that speaks Alpaca's protocol and misbehaves; `test_trades.py` has what it shares."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import pytest
 
 from producers.base import Story, Trade
 from producers.intake import Intake
-from producers.vendors.alpaca import AlpacaNews, AlpacaTrades, feeds
+from producers.vendors.alpaca import AlpacaNews, AlpacaTrades
 from producers.vendors.alpaca_fields import hear, number, story, told_again
 from streams import settings
-from streams.errors import LineLost, SourceError
+from streams.errors import LineLost
 from streams.settings import Settings
-from tests.producers.vendors import alpaca_server
 from tests.producers.vendors.alpaca_server import Alpaca
 from tests.producers.vendors.listening import listening
 from tests.producers.vendors.servers import serving
+from tests.producers.vendors.sources import KINDS
 
 # docs.alpaca.markets, "Real-time Stock Data" and "Real-time News": the messages as they are printed there
 TRADE = {
@@ -69,15 +69,13 @@ def alpaca() -> Iterator[Alpaca]:
         yield server
 
 
-def config(alpaca: Alpaca, **changes: str) -> Settings:
-    keys = {"alpaca_key": alpaca_server.KEY, "alpaca_secret": alpaca_server.SECRET, "symbols": "AAPL,MSFT", "stale_s": "60"}
-    # the market may be closed when the tests run; what a silent line is then, test_live.py says
-    return settings.load({}, **(keys | {"alpaca_url": alpaca.address} | changes))
+def config(alpaca: Alpaca) -> Settings:
+    return KINDS["alpaca"].settings(alpaca, settings.load({}, stale_s="60"))
 
 
-def feed(alpaca: Alpaca, **changes: str) -> AlpacaTrades:
-    made = AlpacaTrades(config(alpaca, **changes))
-    made.calendar = ""
+def feed(alpaca: Alpaca) -> AlpacaTrades:
+    made = AlpacaTrades(config(alpaca))
+    made.calendar = ""  # the market may be closed when the tests run; what a silent line is then, test_live.py says
     return made
 
 
@@ -117,25 +115,6 @@ def test_what_is_void_when_it_is_told_of_makes_no_bar() -> None:
     assert [(event.excluded, event.event_ts_us) for event in told_again("A", one)] == [("", 1_612_616_696_334_320)]
 
 
-def test_trades_with_repeats_and_disorder_come_once(alpaca: Alpaca) -> None:
-    with listening(feed(alpaca)) as heard:
-        heard.up()
-        happened = [alpaca.trade("AAPL"), alpaca.trade("MSFT"), alpaca.trade("AAPL")]
-        alpaca.tell(happened[2], happened[0], happened[2], happened[1])
-        heard.has(happened)
-
-
-def test_a_line_that_is_cut_comes_back_with_what_was_missed(alpaca: Alpaca) -> None:
-    with listening(feed(alpaca)) as heard:
-        heard.up()
-        before = alpaca.trades("AAPL", 3)
-        heard.has(before)
-        alpaca.cut()
-        missed = [alpaca.trade("AAPL") for _ in range(3)]
-        heard.has(before + missed)
-        heard.has(before + missed + alpaca.trades("MSFT", 2))
-
-
 def test_half_a_message_is_asked_for(alpaca: Alpaca) -> None:
     with listening(feed(alpaca)) as heard:
         heard.up()
@@ -144,16 +123,6 @@ def test_half_a_message_is_asked_for(alpaca: Alpaca) -> None:
         alpaca.garble(lost)
         heard.has([*first, lost])
         assert heard.counts["connected"] == 1
-
-
-def test_a_silent_socket_is_torn_down(alpaca: Alpaca) -> None:
-    with listening(feed(alpaca, stale_s="0.7")) as heard:
-        heard.up()
-        first = alpaca.trades("AAPL")
-        heard.has(first)
-        alpaca.silent = True
-        heard.has(first + alpaca.trades("AAPL", 2))
-        assert heard.counts["silent"] >= 1
 
 
 def test_corrections_and_cancels_are_told_once_whichever_way_they_come(alpaca: Alpaca) -> None:
@@ -183,23 +152,6 @@ def test_the_past_comes_page_by_page(alpaca: Alpaca) -> None:
     }
 
 
-@pytest.mark.parametrize(
-    ("changes", "refuses", "says"),
-    [
-        ({"alpaca_secret": "wrong-secret"}, "", "alpaca refuses TICKCAST_ALPACA_KEY"),
-        ({}, "subscription", "insufficient subscription"),
-        ({}, "symbols", "fewer symbols"),
-        ({"symbols": "AAPL,NO1"}, "", "invalid symbol: NO1"),
-    ],
-)
-def test_what_alpaca_refuses_is_the_users(alpaca: Alpaca, changes: dict[str, str], refuses: str, says: str) -> None:
-    alpaca.refuses = refuses
-    with listening(feed(alpaca, **changes)) as heard:
-        assert isinstance(heard.failed(), SourceError)
-        assert says in str(heard.error)
-        assert "wrong-secret" not in str(heard.error)
-
-
 def test_a_second_connection_waits_until_the_first_is_gone(alpaca: Alpaca) -> None:
     alpaca.refuses = "connection"
     with listening(feed(alpaca)) as heard:
@@ -222,11 +174,6 @@ def test_news_come_with_their_tags_and_those_missed_are_asked_for(alpaca: Alpaca
             (("MSFT",), "http://127.0.0.1/3"),
         ]
         heard.until(lambda: heard.counts["stories of no symbol"] == 1)
-
-
-def test_a_key_is_needed() -> None:
-    with pytest.raises(SourceError, match="needs TICKCAST_ALPACA_KEY"):
-        feeds("", settings.load({}), ticks=True, headlines=True)
 
 
 @pytest.mark.timeout(20)

@@ -1,4 +1,4 @@
-"""The client `massive` (polygon.io's), unmodified, on a server that speaks its protocol and misbehaves."""
+"""The client `massive` (polygon.io's), unmodified, on a server that misbehaves; `test_trades.py` has what is shared."""
 
 from __future__ import annotations
 
@@ -11,16 +11,15 @@ from massive.rest.models import Trade as Told
 from producers.base import Trade
 from producers.intake import Intake
 from producers.vendors.base import number_of_day
-from producers.vendors.polygon import PolygonNews, PolygonTrades, feeds
+from producers.vendors.polygon import PolygonNews, PolygonTrades
 from producers.vendors.polygon_fields import heard, told_again
 from streams import settings
 from streams.clock import wall_ts_us
-from streams.errors import SourceError
 from streams.settings import Settings
-from tests.producers.vendors import massive_server
 from tests.producers.vendors.listening import listening
 from tests.producers.vendors.massive_server import Massive
 from tests.producers.vendors.servers import serving
+from tests.producers.vendors.sources import KINDS
 
 # massive.com/docs, "Stocks WebSocket: Trades" and "Stocks REST: Trades": the sample objects as they are printed there
 SAMPLE: dict[str, Any] = {
@@ -40,14 +39,13 @@ def massive() -> Iterator[Massive]:
         yield server
 
 
-def config(massive: Massive, **changes: str) -> Settings:
-    given = {"polygon_key": massive_server.KEY, "symbols": "AAPL,MSFT", "stale_s": "60", "poll_s": "0.1"}
-    return settings.load({}, **(given | {"polygon_url": massive.address} | changes))
+def config(massive: Massive) -> Settings:
+    return KINDS["polygon"].settings(massive, settings.load({}, stale_s="60", poll_s="0.1"))
 
 
-def feed(massive: Massive, **changes: str) -> PolygonTrades:
-    made = PolygonTrades(config(massive, **changes))
-    made.calendar = ""  # the market may be closed when the tests run
+def feed(massive: Massive) -> PolygonTrades:
+    made = PolygonTrades(config(massive))
+    made.calendar = ""  # as in test_alpaca.py
     return made
 
 
@@ -69,25 +67,6 @@ def test_the_tapes_correction_codes_are_told(code: int, excluded: list[str]) -> 
     assert [one.excluded for one in told] == [word.format(seq) for word in excluded]
 
 
-def test_trades_with_repeats_and_disorder_come_once(massive: Massive) -> None:
-    with listening(feed(massive)) as heard_:
-        heard_.up()
-        happened = [massive.trade("AAPL"), massive.trade("MSFT"), massive.trade("AAPL")]
-        massive.tell(happened[2], happened[0], happened[2], happened[1])
-        heard_.has(happened)
-
-
-def test_a_line_that_is_cut_comes_back_with_what_was_missed(massive: Massive) -> None:
-    with listening(feed(massive)) as heard_:
-        heard_.up()
-        before = massive.trades("AAPL", 3)
-        heard_.has(before)
-        massive.cut()
-        missed = [massive.trade("AAPL") for _ in range(3)]
-        heard_.has(before + missed)
-        heard_.has(before + missed + massive.trades("MSFT", 2))
-
-
 def test_half_a_message_is_asked_for_and_a_busy_server_again(massive: Massive) -> None:
     with listening(feed(massive)) as heard_:
         heard_.up()
@@ -98,16 +77,6 @@ def test_half_a_message_is_asked_for_and_a_busy_server_again(massive: Massive) -
         heard_.has([*first, lost])
         assert heard_.counts["connected"] == 1
         assert any("massive answers 429" in alert for alert in heard_.alerts)
-
-
-def test_a_silent_socket_is_torn_down(massive: Massive) -> None:
-    with listening(feed(massive, stale_s="0.7")) as heard_:
-        heard_.up()
-        first = massive.trades("AAPL")
-        heard_.has(first)
-        massive.silent = True
-        heard_.has(first + massive.trades("AAPL", 2))
-        assert heard_.counts["silent"] >= 1
 
 
 def test_a_cancel_that_only_rest_tells_is_found(massive: Massive) -> None:
@@ -126,22 +95,6 @@ def test_the_past_comes_page_by_page(massive: Massive) -> None:
     assert [item.event_ts_us for item in found] == [item.event_ts_us for item in happened]
 
 
-@pytest.mark.parametrize(
-    ("changes", "refuses", "says"),
-    [
-        ({"polygon_key": "wrong-key"}, "", "massive refuses TICKCAST_POLYGON_KEY"),
-        ({}, "subscription", "not authorized to subscribe"),
-        ({"symbols": "AAPL,NO1"}, "", "massive has no NO1"),
-    ],
-)
-def test_what_massive_refuses_is_the_users(massive: Massive, changes: dict[str, str], refuses: str, says: str) -> None:
-    massive.refuses = refuses
-    with listening(feed(massive, **changes)) as heard_:
-        assert isinstance(heard_.failed(), SourceError)
-        assert says in str(heard_.error)
-        assert "wrong-key" not in str(heard_.error)
-
-
 def test_news_come_once_with_their_tickers(massive: Massive) -> None:
     with listening(PolygonNews(config(massive)), intake=Intake(None, ["AAPL", "MSFT"])) as heard_:
         heard_.up()
@@ -151,8 +104,3 @@ def test_news_come_once_with_their_tickers(massive: Massive) -> None:
         heard_.until(lambda: len(massive.requests) > asked + 4)
         (one,) = heard_.stories
         assert (one.symbols, one.id, one.url) == (("AAPL", "MSFT"), "polygon:a1", "http://127.0.0.1/a1")
-
-
-def test_a_key_is_needed() -> None:
-    with pytest.raises(SourceError, match="needs TICKCAST_POLYGON_KEY"):
-        feeds("", settings.load({}), ticks=True, headlines=True)

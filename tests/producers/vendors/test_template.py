@@ -12,7 +12,7 @@ from streams import settings
 from streams.clock import wall_ts_us
 from tests.producers.vendors.listening import listening
 from tests.producers.vendors.servers import serving
-from tests.producers.vendors.test_rss import Wire, named
+from tests.producers.vendors.wire import Wire, named
 
 TRADES, HEADLINES = find_examples("docs/add-a-source.md")
 
