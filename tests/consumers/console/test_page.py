@@ -18,7 +18,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from deploy import audit
 from deploy.audit import Line
 from models import registry
-from models.registry import ModelCard, Promotion
+from models.registry import Losses, ModelCard, Promotion
 from streams import bus
 from streams.clock import wall_ts_us
 from streams.messages import DeadLetter, Event, Message, ModelAnnouncement, Role, Verdict
@@ -233,6 +233,8 @@ def test_pipeline_shows_rates_lags_processes_and_opens_a_dead_letter(
 def test_models_show_who_serves_and_why(console: Console, page: Page, config: Settings) -> None:
     store(config, "lstm-20261120-aaaaaaaa", 0.021)
     store(config, "lstm-20261119-bbbbbbbb", 0.018)
+    curves = Losses(train=[0.412, 0.389, 0.374, 0.366], validation=[0.405, 0.391, 0.388, 0.392])
+    registry.write_losses(config.home / "models" / "forecaster" / "lstm-20261120-aaaaaaaa", curves)
     announced = ModelAnnouncement(
         name="forecaster",
         model_id="lstm-20261120-aaaaaaaa",
@@ -254,6 +256,10 @@ def test_models_show_who_serves_and_why(console: Console, page: Page, config: Se
         expect(page.locator("#stored tbody tr", has_text="aaaaaaaa")).to_contain_text("champion")
         expect(page.locator("#promotions li").first).to_contain_text("better than the walk")
         expect(page.locator("#drift li")).to_contain_text("residuals grew")
+        learnt = page.locator("#losses figure", has_text="aaaaaaaa")
+        expect(learnt).to_contain_text("epoch 3 of 4 is kept")
+        expect(learnt.get_by_role("img")).to_have_attribute("aria-label", re.compile("training from 0.412 to 0.366, validation"))
+        expect(page.locator("#losses figure")).to_have_count(1)  # the other model keeps none
         assert page.evaluate("window.attacked") is None
         photograph(page, "models")
 
