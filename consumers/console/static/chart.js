@@ -72,7 +72,7 @@ export class PriceChart {
     this.chart.applyOptions({ layout: { panes: { separatorColor: line, enableResize: false } } });
     this.lollipops.colours = { up, down, quiet: colour("--walk") };
     this.fan.colours = { fan: colour("--forecast"), walk: colour("--walk") };
-    this.past.colours = { fan: colour("--forecast"), walk: "", held: colour("--text"), missed: colour("--warning"), under: colour("--background") };
+    this.past.colours = { fan: colour("--forecast"), walk: colour("--walk"), held: colour("--text"), missed: colour("--warning"), under: colour("--background") };
   }
 
   /** @param {string} shown what is on the chart: another one moves it to the newest bars @param {Bar[]} bars oldest first @param {Forecast[]} forecasts of one model and one time, nearest horizon first */
@@ -101,6 +101,15 @@ export class PriceChart {
   resized() {
     const { clientWidth } = this.container;
     if (this.newest.count && clientWidth && Math.abs(clientWidth - this.width) > this.width / 4) this.home(this.newest.count, this.newest.forecasts);
+  }
+
+  /** Move a time of the past into the middle, where it is out of view. @param {number} end_ts_us the end of a minute */
+  reveal(end_ts_us) {
+    const scale = this.chart.timeScale();
+    const [x, range] = [scale.timeToCoordinate(onBar(end_ts_us)), scale.getVisibleLogicalRange()];
+    if (x === null || range === null || (x > 0 && x < scale.width())) return;
+    const [middle, half] = [scale.coordinateToLogical(x), (range.to - range.from) / 2];
+    scale.setVisibleLogicalRange({ from: middle - half, to: middle + half });
   }
 
   /** Show the newest bars with room for the fan. @param {number} count @param {Forecast[]} forecasts */

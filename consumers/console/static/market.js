@@ -2,7 +2,7 @@
 
 import { PriceChart } from "./chart.js";
 import { byId, linked, make, say, svg } from "./dom.js";
-import { isHeld, matured } from "./fan.js";
+import { isHeld, matured, maturedTimes } from "./fan.js";
 import * as format from "./format.js";
 import { Polling } from "./polling.js";
 
@@ -10,6 +10,15 @@ import { Polling } from "./polling.js";
 /** @typedef {import("./stream.js").State} State */
 /** @typedef {import("./stream.js").Forecast} Forecast */
 /** @typedef {import("./stream.js").Skill} Skill */
+
+/** @param {import("./fan.js").Seen[]} seen @param {number} at_us @returns {string} */
+function pastWords(seen, at_us) {
+  if (!seen.length) return "No past fan yet: the first forecasts have not matured";
+  const held = seen.filter(({ forecasts, realised }) => isHeld(forecasts[forecasts.length - 1], realised)).length;
+  if (!at_us) return `Past fans: ${held} of ${seen.length} closes inside 80 %`;
+  const [{ forecasts, realised }] = seen;
+  return `As seen at ${format.hourMinute(at_us)} UTC: ${format.price(forecasts[forecasts.length - 1].mean)} was expected, ${format.price(realised)} came, ${held ? "inside" : "outside"} 80 %`;
+}
 
 const ROLES = ["champion", "challenger", "baseline"]; // whose forecast is shown: the first that there is
 const ENOUGH = 100; // scores below which a skill figure says nothing
@@ -87,6 +96,11 @@ export class MarketView {
     this.withPast = false; // whether matured fans are shown
     /** @type {Forecast[]} */
     this.made = [];
+    this.seenAt_us = 0; // the time whose fan is shown; 0: fans of all times
+    /** @type {number[]} */
+    this.times = [];
+    this.slider = /** @type {HTMLInputElement} */ (byId("seen"));
+    this.slider.addEventListener("input", () => this.seeAt(this.times[Number(this.slider.value)] ?? 0));
     this.asksRole = "baseline";
     this.past = new Polling(() => `v1/forecasts?limit=1000&role=${this.asksRole}&symbol=${encodeURIComponent(this.symbol)}`, ({ items }) => {
       this.made = items;
@@ -109,11 +123,31 @@ export class MarketView {
       this.asksRole = newest.role;
       this.past.look();
     }
-    const own = this.made.filter((forecast) => forecast.symbol === symbol.symbol && forecast.model_id === newest?.model_id);
-    const seen = this.withPast ? matured(own, symbol.bars, this.horizon) : [];
-    this.chart.past.showSeen(seen);
-    const held = seen.filter(({ forecasts, realised }) => isHeld(forecasts[forecasts.length - 1], realised)).length;
-    say(byId("past-words"), !this.withPast ? "" : seen.length ? `Past fans: ${held} of ${seen.length} closes inside 80 %` : "No past fan yet: the first forecasts have not matured");
+    const own = this.withPast ? this.made.filter((forecast) => forecast.symbol === symbol.symbol && forecast.model_id === newest?.model_id) : [];
+    this.times = maturedTimes(own, symbol.bars, this.horizon);
+    const at_us = this.times.includes(this.seenAt_us) ? this.seenAt_us : 0;
+    const seen = matured(own, symbol.bars, this.horizon, at_us);
+    this.chart.past.showSeen(seen, at_us > 0);
+    this.renderSlider(at_us);
+    say(byId("past-words"), this.withPast ? pastWords(seen, at_us) : "");
+  }
+
+  /** The last place of the slider is all times. @param {number} at_us */
+  renderSlider(at_us) {
+    byId("seen-box").hidden = !this.times.length;
+    const [last, place] = [this.times.length, at_us ? this.times.indexOf(at_us) : this.times.length].map(String);
+    if (this.slider.max !== last) this.slider.max = last;
+    if (this.slider.value !== place) this.slider.value = place;
+    const told = at_us ? `${format.hourMinute(at_us)} UTC` : "all times";
+    this.slider.setAttribute("aria-valuetext", told);
+    say(byId("seen-at"), told);
+  }
+
+  /** @param {number} at_us 0: all times */
+  seeAt(at_us) {
+    this.seenAt_us = at_us;
+    if (at_us) this.chart.reveal(at_us);
+    this.store.changed();
   }
 
   /** @param {HTMLElement} button */

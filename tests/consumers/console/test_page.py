@@ -345,10 +345,29 @@ def test_past_fans_stand_beside_what_came(console: Console, produce: Produce, pa
         expect(page.locator("#past-words")).to_have_text(f"Past fans: {held} of 11 closes inside 80 %")
         expect(page.locator("#past")).to_have_attribute("aria-pressed", "true")
         photograph(page, "past-fans")
+        see_the_fan_of(page, 17)
+        photograph(page, "past-fan")
+        page.locator("#seen").press("End")
+        expect(page.locator("#past-words")).to_contain_text("of 11 closes")
         page.locator(".market .horizons").get_by_role("button", name="15 min").click()
         expect(page.locator("#past-words")).to_contain_text("of 3 closes")
         page.locator("#past").click()
         expect(page.locator("#past-words")).to_have_text("")
+        expect(page.locator("#seen")).to_be_hidden()
+
+
+def see_the_fan_of(page: Page, minute: int) -> None:
+    """Move the slider to the fan that was made when the bar `minute` ended; one minute of five has its fan among those of all."""
+    expect(page.locator("#seen-at")).to_have_text("all times")
+    page.locator("#seen").press("Home")
+    for _ in range(minute):
+        page.keyboard.press("ArrowRight")
+    made, came = forecast(minute, 5), bar(minute + 5).close
+    at = f"13:{30 + minute + 1} UTC"
+    expect(page.locator("#seen-at")).to_have_text(at)
+    words = f"As seen at {at}: {made.mean:.2f} was expected, {came:.2f} came, {'inside' if is_held(minute) else 'outside'} 80 %"
+    expect(page.locator("#past-words")).to_have_text(words)
+    expect(page.locator("#seen")).to_have_attribute("aria-valuetext", at)
 
 
 def is_held(minute: int) -> bool:
