@@ -177,7 +177,7 @@ export class MarketView {
   hover(minute_ts_us) {
     const told = minute_ts_us === null ? [] : this.own(this.store.state).filter((headline) => minuteOf(headline) === minute_ts_us);
     byId("chart-news").hidden = !told.length;
-    say(byId("chart-news"), told.map((headline) => `${scored(headline, this.symbol)} ${headline.text}`).join(" · "));
+    say(byId("chart-news"), told.map((headline) => `${scored(headline, this.symbol)} ${headline.text} (${explained(scoreOf(headline, this.symbol))})`).join(" · "));
   }
 
   /** Mark the headlines of a minute in the list, and show them. @param {number} minute_ts_us */
@@ -317,9 +317,8 @@ export class MarketView {
 
   /** @param {import("./stream.js").Headline} headline */
   headline(headline) {
-    const score = headline.scores.find((candidate) => candidate.symbol === this.symbol) ?? headline.scores[0];
-    const probabilities = score && `positive ${score.p_positive.toFixed(2)}, neutral ${score.p_neutral.toFixed(2)}, negative ${score.p_negative.toFixed(2)}, by ${score.model_id}`;
-    const mark = make("span", { class: `score ${score && Math.abs(score.score) >= 0.05 ? format.direction(score.score) : "muted"}`, text: score ? format.score(score.score) : "···", title: probabilities ?? "not scored yet" });
+    const score = scoreOf(headline, this.symbol) ?? headline.scores[0];
+    const mark = make("span", { class: `score ${score && Math.abs(score.score) >= 0.05 ? format.direction(score.score) : "muted"}`, text: score ? format.score(score.score) : "···", title: explained(score) });
     const about = make("span", { class: "about", text: `${format.dateTime(headline.event_ts_us)} · ${headline.symbols.join(", ")} · ${headline.source}` });
     return make("li", { class: minuteOf(headline) === this.pinned ? "pinned" : "" }, mark, linked(headline.text, headline.url), about);
   }
@@ -333,8 +332,16 @@ const minuteOf = (headline) => headline.event_ts_us - (headline.event_ts_us % 60
 
 /** @param {import("./stream.js").Headline} headline @param {string} symbol @returns {string} */
 function scored(headline, symbol) {
-  const found = headline.scores.find((candidate) => candidate.symbol === symbol);
+  const found = scoreOf(headline, symbol);
   return found ? format.score(found.score) : "···";
+}
+
+/** @param {import("./stream.js").Headline} headline @param {string} symbol */
+const scoreOf = (headline, symbol) => headline.scores.find((candidate) => candidate.symbol === symbol);
+
+/** @param {import("./stream.js").Headline["scores"][0] | undefined} score @returns {string} the probabilities, and who says so */
+function explained(score) {
+  return score ? `positive ${score.p_positive.toFixed(2)}, neutral ${score.p_neutral.toFixed(2)}, negative ${score.p_negative.toFixed(2)}, by ${score.model_id}` : "not scored yet";
 }
 
 /** @param {import("./stream.js").Headline[]} headlines @param {string} symbol @returns {Map<number, number>} minute to the mean score of its headlines */
@@ -342,7 +349,7 @@ function sticks(headlines, symbol) {
   /** @type {Map<number, number[]>} */
   const scores = new Map();
   for (const headline of headlines) {
-    const found = headline.scores.find((candidate) => candidate.symbol === symbol);
+    const found = scoreOf(headline, symbol);
     if (found) scores.set(minuteOf(headline), [...(scores.get(minuteOf(headline)) ?? []), found.score]);
   }
   return new Map([...scores].map(([minute, values]) => [minute, values.reduce((sum, value) => sum + value, 0) / values.length]));

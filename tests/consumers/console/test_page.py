@@ -399,7 +399,9 @@ def test_a_minute_of_the_chart_leads_to_its_headlines(console: Console, produce:
             page.mouse.move(box["x"] + box["width"] * share / 100, box["y"] + 40)
             if page.locator("#chart-news").is_visible():
                 break
-        expect(page.locator("#chart-news")).to_have_text(f"+0.80 {ATTACK} beats forecasts")
+        expect(page.locator("#chart-news")).to_have_text(
+            f"+0.80 {ATTACK} beats forecasts (positive 0.80, neutral 0.20, negative 0.00, by minilm-head-1)"
+        )
         page.mouse.down()
         page.mouse.up()
         expect(page.locator("#news li.pinned")).to_have_count(1)
