@@ -110,6 +110,8 @@ def test_an_empty_page_says_what_is_missing(console: Console, page: Page) -> Non
         for tab, missing in EMPTY.items():
             page.get_by_role("link", name=tab, exact=True).click()
             expect(page.locator(f"#tab-{tab.lower()}")).to_contain_text(missing)
+            if tab == "Models":
+                expect(page.locator("#loss-empty")).to_contain_text("No stored model has kept its loss curves")
             photograph(page, f"empty-{tab.lower()}")
 
 
