@@ -21,6 +21,7 @@ function pastWords(seen, at_us) {
 }
 
 const ROLES = ["champion", "challenger", "baseline"]; // whose forecast is shown: the first that there is
+const MODELS_MS = 60_000; // between two looks at which models there are
 const ENOUGH = 100; // scores below which a skill figure says nothing
 
 /** The newest forecasts of the leading role, all made at one time, nearest horizon first. @param {SymbolState} symbol @returns {Forecast[]} */
@@ -106,6 +107,12 @@ export class MarketView {
       this.made = items;
       this.store.changed();
     });
+    /** Until when the data go that a stored model learnt from, by its id. @type {Map<string, number>} */
+    this.learntUntil = new Map();
+    this.models = new Polling(() => "v1/models", ({ families }) => {
+      this.learntUntil = new Map(families.flatMap((/** @type {any} */ family) => family.stored).map((/** @type {any} */ card) => [card.model_id, card.data_cutoff_ts_us]));
+      this.store.changed();
+    }, undefined, MODELS_MS);
     byId("past").addEventListener("click", () => this.togglePast());
     addEventListener("keydown", (event) => event.key === "p" && isFree(event) && !byId("tab-market").hidden && this.togglePast());
     this.chart.listen((minute) => this.hover(minute), (minute) => this.pin(minute));
@@ -223,6 +230,7 @@ export class MarketView {
     byId("symbols-note").hidden = state.symbols.size === 0;
     byId("chart-empty").hidden = Boolean(symbol?.bars.size);
     if (symbol) this.renderSymbol(symbol);
+    this.models.look();
     this.renderVerdict(symbol);
     this.renderNews(state);
   }
@@ -298,7 +306,7 @@ export class MarketView {
     say(byId("verdict-words"), words);
     say(byId("verdict-why"), why);
     byId("coverage").replaceChildren(...(skill ? coverage(skill) : []));
-    byId("verdict-facts").replaceChildren(...(forecast ? facts(forecast) : []));
+    byId("verdict-facts").replaceChildren(...(forecast ? facts(forecast, this.learntUntil.get(forecast.model_id) ?? 0, this.store.state.clock_ts_us) : []));
   }
 
   /** @param {State} state */
@@ -397,12 +405,14 @@ function bullet(share, nominal) {
   return svg("svg", { viewBox: "0 0 100 12", preserveAspectRatio: "none", role: "img", "aria-label": `${Math.round(100 * share)} % against nominal ${Math.round(100 * nominal)} %` }, rail, bar, mark);
 }
 
-/** @param {Forecast} forecast @returns {Node[]} */
-function facts(forecast) {
+/** @param {Forecast} forecast @param {number} learntUntil_us 0: its model is not stored here, or learns nothing @param {number} now_us of the stream @returns {Node[]} */
+function facts(forecast, learntUntil_us, now_us) {
   const rows = [
     ["Expected", `${format.price(forecast.mean)} (${format.signedPercent(expectedMove(forecast), 3)})`],
     ["Model", `${forecast.model_id} (${forecast.role})`],
     ["As of", format.dateTime(forecast.as_of_ts_us) + (forecast.provisional ? ", provisional" : "")],
   ];
-  return rows.flatMap(([name, value]) => [make("dt", { text: name }), make("dd", { text: value })]);
+  const age = learntUntil_us > now_us ? format.dateTime(learntUntil_us) : format.age(now_us - learntUntil_us); // a tape is older than today's model
+  const learnt = learntUntil_us ? [make("dt", { text: "Learnt until" }), make("dd", { text: age, title: format.dateTime(learntUntil_us) })] : [];
+  return [...rows.flatMap(([name, value]) => [make("dt", { text: name }), make("dd", { text: value })]), ...learnt];
 }

@@ -116,8 +116,9 @@ def test_an_empty_page_says_what_is_missing(console: Console, page: Page) -> Non
 
 
 def test_prices_forecasts_headlines_and_health_appear_as_they_are_produced(
-    console: Console, produce: Produce, page: Page
+    console: Console, produce: Produce, page: Page, config: Settings
 ) -> None:
+    store(config, "lstm-1", 0.02)
     with console() as address:
         page.goto(address)
         for symbol in SYMBOLS:
@@ -135,6 +136,8 @@ def test_prices_forecasts_headlines_and_health_appear_as_they_are_produced(
         expect(page.locator("#price")).to_have_text("612.34")
         produce(bar(120, 581.5, revision=2, final=False, n_ticks=2))
         expect(page.locator("#price")).to_have_text("581.50")
+        learnt = page.locator("#verdict-facts dd", has_text="2 h ago")
+        expect(learnt).to_have_attribute("title", "2012-06-21 13:30:00 UTC")
         assert_inert(page)
         photograph(page, "market")
 
