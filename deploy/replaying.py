@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from kafka.errors import KafkaError
+from kafka.admin import KafkaAdminClient
+from kafka.errors import CoordinatorNotAvailableError, KafkaError
 from rich.console import Console
 
 from deploy import drained, pages, roles, running, steering
@@ -37,11 +38,13 @@ from streams.bus import Outgoing
 from streams.clock import SECOND_US, iso
 from streams.errors import BrokerGone, EnvironmentFault, TickcastError
 from streams.settings import Settings
+from streams.testing import eventually
 from streams.topics import TOPICS
 
 CHECKPOINT_S = 10  # the engine says at its checkpoints how far it is
 LOOK_S = 1.0
 SAY_EVERY_S = 15.0
+FORGET_S = 20.0  # a broker that is so long without its topic of groups is not well
 STUCK_S = 180.0  # nothing moves for so long behind the tape's end: something is lost
 
 
@@ -292,6 +295,15 @@ def _records(settings: Settings) -> dict[str, int]:
         return {name: sum(client.end_offsets(bus.partitions_of(client, settings, name)).values()) for name in TOPICS}
 
 
+def _without(admin: KafkaAdminClient, groups: list[str]) -> bool:
+    """Delete groups, those that never were too; return whether it was possible: a new broker makes their topic first."""
+    try:
+        admin.delete_groups(groups)
+    except CoordinatorNotAvailableError:
+        return False
+    return True
+
+
 def forget(settings: Settings) -> None:
     """Remove the topics, groups and folder of the namespace of `settings`; refused for the live one, which has no prefix."""
     if not settings.topic_prefix:
@@ -300,5 +312,5 @@ def forget(settings: Settings) -> None:
         present = set(admin.list_topics())
         admin.delete_topics([name for name in map(settings.topic, TOPICS) if name in present])
         groups = [settings.topic(stage.role) for stage in drained.FLOW]
-        admin.delete_groups(groups)  # it answers of those that never were, and does not raise
+        eventually(lambda: _without(admin, groups), FORGET_S)
     shutil.rmtree(settings.state, ignore_errors=True)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+import math
+import threading
+import time
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
@@ -17,26 +21,46 @@ from streams import lake
 from streams.errors import SettingsError, TickcastError
 from streams.settings import Settings
 
+LOOK_EVERY_S = 20.0  # a lake of years has a hundred thousand files to walk over, and every page that is open asks every 5 s
 PARTS = 120  # of a tape's time, for the picture of its volume
 LAKE = "lake"
 
 
 class HomeTapes:
-    """The tapes of a home; what was found out of one is kept until its files change."""
+    """The tapes of a home. Whether the files of one have changed is looked at every :data:`LOOK_EVERY_S`, whoever asks how often.
 
-    def __init__(self, settings: Settings) -> None:
+    Parameters
+    ----------
+    settings : Settings
+        Where the tapes and the lake are.
+    clock : Callable[[], float]
+        Seconds that only grow.
+    """
+
+    def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
         self._settings = settings
+        self._clock = clock
+        self._lock = threading.Lock()  # who asks while somebody looks waits for what is found
+        self._seen: dict[tuple[str, Path], tuple[float, Tape | None]] = {}
 
     def listed(self) -> list[Tape]:
         """Return the tapes that can be chosen, by name; what is none, or damaged, is left out."""
-        found = (described(name, path) for name, path in places(self._settings).items())
+        found = (self._described(name, path) for name, path in places(self._settings).items())
         return [tape for tape in found if tape is not None]
 
     def running(self) -> Tape | None:
         """Return the tape that runs in this namespace."""
         notes = (one for one in running.replays(self._settings) if one.namespace == self._settings.topic_prefix)
         note = next(notes, None)
-        return None if note is None else described(Path(note.source).name, Path(note.source))
+        return None if note is None else self._described(Path(note.source).name, Path(note.source))
+
+    def _described(self, name: str, path: Path) -> Tape | None:
+        with self._lock:
+            at_s, tape = self._seen.get((name, path), (-math.inf, None))
+            if self._clock() - at_s >= LOOK_EVERY_S:
+                tape = described(name, path)
+                self._seen[name, path] = self._clock(), tape
+            return tape
 
 
 def places(settings: Settings) -> dict[str, Path]:
@@ -63,19 +87,24 @@ def place(settings: Settings, name: str) -> Path:
 def described(name: str, path: Path) -> Tape | None:
     """Return what is known of the tape in a folder; None where there is none, or it is damaged."""
     try:
-        files = tuple((file, file.stat().st_mtime_ns, file.stat().st_size) for file in sorted(_files(path)))
-        return _known(name, path, files)
+        return _known(name, path, *_fingerprint(path))
     except (TickcastError, pl.exceptions.PolarsError, OSError):
         return None
 
 
-def _files(path: Path) -> Iterator[Path]:
-    return (file for file in path.rglob("*") if file.is_file())
+def _fingerprint(path: Path) -> tuple[int, str]:
+    """Return how many bytes the files in a folder have, and what is another where any of them is."""
+    digest, size = hashlib.blake2b(digest_size=16), 0
+    for file in sorted(path.rglob("*")):
+        if file.is_file():
+            about = file.stat()
+            digest.update(f"{file}\0{about.st_mtime_ns}\0{about.st_size}\n".encode())
+            size += about.st_size
+    return size, digest.hexdigest()
 
 
 @lru_cache(maxsize=256)
-def _known(name: str, path: Path, files: tuple[tuple[Path, int, int], ...]) -> Tape:
-    size = sum(one[2] for one in files)
+def _known(name: str, path: Path, size: int, _digest: str) -> Tape:
     ticks = next((path / f"ticks{suffix}" for suffix in SUFFIXES if (path / f"ticks{suffix}").is_file()), None)
     if ticks is not None:
         return _of_file(name, ticks, size)

@@ -2,6 +2,7 @@
 
     HOME/models/NAME/MODEL_ID/model.onnx    what is served; its sha256 names the model (monthly: model.safetensors)
                               model.keras   what training can go on from
+                              losses.json   `Losses`, of what is fitted by epochs
                               meta.json     a `ModelCard`
     HOME/models/NAME/promotions.json        who was champion, one after another
 
@@ -31,6 +32,7 @@ from streams.settings import Settings
 
 SERVED = "model.onnx"
 CARD = "meta.json"
+LOSSES = "losses.json"
 PROMOTIONS = "promotions.json"
 UNFINISHED = ".unfinished-"  # begins the names of folders that are being written
 LEAD_MIN = 2  # from a promotion to the minute from which it counts: forecasters load the model meanwhile
@@ -62,6 +64,17 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
     def sha256(self) -> str:
         """Checksum of what is served, empty where the card has none."""
         return self.files.get(self.served, "")
+
+
+class Losses(msgspec.Struct, frozen=True, kw_only=True):
+    """The loss of each epoch of a training, in whatever it minimised; `losses.json`.
+
+    `train` is the mean over the epoch's steps; `validation`, as long, is of windows that are not learnt from, and empty where
+    none are held out.
+    """
+
+    train: list[float]
+    validation: list[float] = []
 
 
 class Promotion(msgspec.Struct, frozen=True, kw_only=True):
@@ -187,6 +200,28 @@ def stored(settings: Settings, name: str) -> list[ModelCard]:
         with contextlib.suppress(ModelError):
             cards.append(read_card(path.parent))
     return sorted(cards, key=lambda card: (card.data_cutoff_ts_us, card.model_id), reverse=True)
+
+
+def losses(settings: Settings, name: str, model_id: str) -> Losses | None:
+    """Return the loss curves of a stored model; None where it keeps none, as those stored by earlier versions.
+
+    Raises
+    ------
+    ModelError
+        The file is damaged.
+    """
+    path = settings.home / "models" / name / model_id / LOSSES
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Losses)
+    except FileNotFoundError:
+        return None
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise ModelError(f"{path} is damaged ({error}); the model serves on, its curves are also in MLflow") from error
+
+
+def write_losses(folder: Path, kept: Losses) -> None:
+    """Put the loss curves among the files of a model that is to be stored."""
+    (folder / LOSSES).write_bytes(msgspec.json.encode(kept))
 
 
 def stored_at_us(settings: Settings, name: str, model_id: str) -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -137,6 +137,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def unconnected(self) -> Settings:
         """Return these settings without a broker, and what it takes to reach it: an embedded one will be started."""
         return msgspec.structs.replace(self, broker="", kafka_security="")
+
+    def keeping(self, secrets: Container[str]) -> Settings:
+        """Return these settings without any secret but those whose names are in `secrets`."""
+        return msgspec.structs.replace(self, **{name: Secret() for name in SECRETS if name not in secrets})
 
     @property
     def state(self) -> Path:

@@ -14,13 +14,15 @@ from typing import IO
 import msgspec
 import psutil
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
 from deploy.local.broker import free_port
 from streams.settings import Settings, load
 from streams.testing import eventually
-from tests.consumers.console.test_page import ARTIFACTS, CHROMIUM, QUIET
+from tests.consumers.console.test_page import ARTIFACTS, CHROMIUM, browser, page
 from tests.pipeline import tickcast
+
+__all__ = ["browser", "page"]  # fixtures
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
@@ -60,20 +62,17 @@ def up(own: Settings, tmp_path: Path) -> Iterator[Up]:
 
 
 @pytest.mark.skipif(not CHROMIUM.exists(), reason="no Chromium here: install the package `chromium`")
-def test_the_page_shows_forecasts_a_dead_role_comes_back_and_ctrl_c_leaves_nothing(up: Up, own: Settings) -> None:
+def test_the_page_shows_forecasts_a_dead_role_comes_back_and_ctrl_c_leaves_nothing(up: Up, own: Settings, page: Page) -> None:
     address = f"http://127.0.0.1:{own.console_port}"
     eventually(lambda: tickcast(own, "doctor", "--role", "console").returncode == 0, 120)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox", "--disable-gpu", *QUIET])
-        page = browser.new_page(viewport={"width": 1440, "height": 900})
-        page.goto(address)
-        expect(page.locator("#mode")).to_have_text("SIMULATED", timeout=60_000)
-        expect(page.locator("#price")).to_have_text(re.compile(r"\d+\.\d\d"), timeout=120_000)
-        expect(page.locator("#chart-summary")).to_contain_text("orecast", timeout=60_000)
-        kill_and_see_it_return(up)
-        page.screenshot(path=ARTIFACTS / "live.png")
-        see_every_tab(page)
-        browser.close()
+    page.goto(address)
+    expect(page.locator("#mode")).to_have_text("SIMULATED", timeout=60_000)
+    expect(page.locator("#price")).to_have_text(re.compile(r"\d+\.\d\d"), timeout=120_000)
+    expect(page.locator("#chart-summary")).to_contain_text("orecast", timeout=60_000)
+    kill_and_see_it_return(up)
+    page.screenshot(path=ARTIFACTS / "live.png")
+    see_every_tab(page)
+    page.goto("about:blank")  # its console goes now, and that is no complaint
     left = up.children()
     assert up.interrupt() == 0
     _, alive = psutil.wait_procs(left, timeout=10)

@@ -1,9 +1,14 @@
-"""What is known of the models: the store of this home, who was promoted and why, and what `models` announced."""
+"""What is known of the models: the store of this home with its loss curves, who was promoted and why, what `models` announced.
+
+The curves are read from the store, not from MLflow, whose import alone takes seconds and 200 MB.
+"""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import Literal, get_args
 
 import msgspec
 
@@ -13,7 +18,8 @@ from streams.messages import ModelAnnouncement
 from streams.settings import Settings
 
 # As in `models.forecaster.recurrent_recipe`, `models.sentiment.base` and `models.outlook.pretrained`, whose import takes seconds.
-FAMILIES = ("forecaster", "sentiment", "monthly")
+Kind = Literal["forecaster", "sentiment", "monthly"]
+FAMILIES: tuple[Kind, ...] = get_args(Kind)
 MAX_CARDS = 200
 
 
@@ -48,6 +54,36 @@ class Models(msgspec.Struct, frozen=True):
 
     families: list[Family]
     announced: list[ModelAnnouncement]
+
+
+class Curves(msgspec.Struct, frozen=True):
+    """The loss of each epoch of one model's training; `validation` is empty where nothing was held out.
+
+    A forecaster's is the pinball and Huber loss in volatilities, a sentiment model's the log loss: not one scale.
+    """
+
+    name: str
+    model_id: str
+    train: list[float]
+    validation: list[float]
+
+
+def curves(settings: Settings, names: Sequence[Kind], limit: int) -> list[Curves]:
+    """Return the loss curves of the stored models that keep some: of each name at most `limit`, the newest data first."""
+    return [curve for name in names for curve in islice(_kept(settings, name), limit)]
+
+
+def _kept(settings: Settings, name: str) -> Iterator[Curves]:
+    for card in registry.stored(settings, name)[:MAX_CARDS]:
+        found = _losses(settings, name, card.model_id)
+        if found is not None:
+            yield Curves(name, card.model_id, found.train, found.validation)
+
+
+def _losses(settings: Settings, name: str, model_id: str) -> registry.Losses | None:
+    with contextlib.suppress(ModelError):  # a damaged picture is no reason to show none of the others
+        return registry.losses(settings, name, model_id)
+    return None
 
 
 def known_models(settings: Settings, announced: Sequence[ModelAnnouncement]) -> Models:

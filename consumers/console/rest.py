@@ -22,7 +22,7 @@ from consumers.console.flowing import Flow
 from consumers.console.health import HealthRow
 from consumers.console.kept import LetterBytes, Place, Slice, page
 from consumers.console.market import Bar, Ratio, Skill, SymbolRow
-from consumers.console.models import Models, known_models
+from consumers.console.models import FAMILIES, MAX_CARDS, Curves, Kind, Models, curves, known_models
 from consumers.console.news import HeadlineRow, SymbolScore
 from consumers.console.views import Page, Views
 from streams.messages import Event, EventKind, Features, Forecast, Role, Score
@@ -235,6 +235,15 @@ def _machinery(router: APIRouter, feed: Feed, settings: Settings) -> None:
         """Return the stored models, who was promoted and why, and what was announced."""
         announced = feed.ask(lambda views: views.kept.announced())
         return answer(request, known_models(settings, announced))
+
+    @_get(router, "/v1/models/losses", list[Curves])
+    def losses(
+        request: Request,
+        name: Annotated[Kind | None, Query(description="forecaster or sentiment; without it: both")] = None,
+        limit: Annotated[int, Query(ge=1, le=MAX_CARDS, description="how many models at most of each name")] = 12,
+    ) -> Response:
+        """Return the training and validation loss of each epoch, by stored model, the newest data first."""
+        return answer(request, curves(settings, [name] if name else FAMILIES, limit))
 
     @_get(router, "/v1/events", Slice[Event])
     def events(

@@ -20,6 +20,12 @@ STOP_TIMEOUT_S = 20.0
 GIVES_WAY = 5  # niceness of what keeps and shows what others make: a quarter of a core that another wants too
 LAST = 10  # niceness of training: a tenth
 AUTOGROUP_TRIES, AUTOGROUP_PAUSE_S = 5, 0.1  # Linux lets a user lower one session in a tenth of a second
+# What a role does not need cannot be read out of its environment, nor out of what it has started.
+SECRETS_OF = {
+    "produce": ("alpaca_key", "alpaca_secret", "polygon_key"),
+    "console": ("console_token",),
+    "steward": ("console_token",),  # the page of a replay that it starts asks for the same
+}
 
 
 @dataclass
@@ -57,10 +63,10 @@ class Process:
         return self.handle.pid if self.handle is not None and self.handle.poll() is None else 0
 
     def start(self) -> None:
-        """Start the role; its output is appended to its log."""
+        """Start the role with the secrets that it needs; its output is appended to its log."""
         self.log_path.parent.mkdir(parents=True, exist_ok=True)
         command = lowered([sys.executable, "-m", "deploy", "--supervised", self.role, *self.arguments], self.niceness)
-        variables = self.settings.inherited() | {"PYTHONUNBUFFERED": "1"}
+        variables = self.settings.keeping(SECRETS_OF.get(self.role, ())).inherited() | {"PYTHONUNBUFFERED": "1"}
         with self.log_path.open("ab") as log:
             # a session of its own: Ctrl-C goes to the supervisor alone, which stops the roles in order
             self.handle = subprocess.Popen(

@@ -112,6 +112,7 @@ def refit(settings: Settings, path: Path, *, epochs: int, seed: int, tell: Calla
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             losses = _fitted(labels, folder, epochs, seed, tell)
+            registry.write_losses(folder, registry.Losses(train=losses))
             tell("comparing")
             decision = _decided(settings, onnx_runtime.load(folder), labels)
             model = registry.save(settings, _card(folder, seed, decision), "minilm", folder)

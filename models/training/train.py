@@ -106,7 +106,7 @@ def train(
         network, history = _fitted(place, how, bars, say)
         enter("registration")
         unseen = promotion.block(dataset.final_rows(settings), place.job.border_ts_us, place.job.end_ts_us)
-        model = _stored(settings, place, network, unseen)
+        model = _stored(settings, place, network, unseen, history)
         blind = _blind(place, how, bars, say) if how.ablation else None
         decision = _decided(settings, place, model, blind, unseen)
         announcement = session.told(model, decision, _record(settings, place, model, decision, history))
@@ -135,13 +135,14 @@ def _fitted(place: Place, how: How, bars: _Bars, say: Say) -> tuple[Any, History
     return fitting.fit(place, how.strategy, tell)
 
 
-def _stored(settings: Settings, place: Place, network: Any, unseen: Block) -> StoredModel:
+def _stored(settings: Settings, place: Place, network: Any, unseen: Block, history: History) -> StoredModel:
     from models.forecaster import recurrent  # noqa: PLC0415 - loaded by now
 
     card = _card(place)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         recurrent.write(network, card.scaler, folder, place.parts[1].features[:CHECKED])
+        registry.write_losses(folder, registry.Losses(train=history.train, validation=history.validation))
         metrics = compare(OnnxForecaster(StoredModel(folder, card)), RandomWalk(), unseen.part)
         return registry.save(settings, msgspec.structs.replace(card, metrics=metrics), "lstm", folder)
 

@@ -14,6 +14,7 @@ import typer
 import yaml
 
 from deploy import cli
+from deploy.local.processes import SECRETS_OF
 from streams import settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -141,6 +142,13 @@ def test_the_settings_in_the_container_are_settings_that_exist(name: str) -> Non
     assert config.broker == "kafka:9092"
     assert config.home == Path("/data")
     assert not config.cache.is_relative_to(config.home)
+
+
+@each_role
+def test_a_container_is_given_the_secrets_that_its_role_needs_and_empty_ones_where_nobody_sets_them(name: str) -> None:
+    given = {variable for variable in SERVICES[name]["environment"] if variable[9:].lower() in settings.SECRETS}
+    assert given == {f"TICKCAST_{secret.upper()}" for secret in SECRETS_OF.get(name, ())}
+    assert all(SERVICES[name]["environment"][variable] == f"${{{variable}:-}}" for variable in given)
 
 
 def test_the_console_is_published_where_it_listens() -> None:

@@ -10,7 +10,7 @@ from models import registry
 from models.follower import ModelFollower
 from models.forecaster import onnx_model
 from models.forecaster.onnx_model import OnnxForecaster
-from models.registry import StoredModel
+from models.registry import Losses, StoredModel
 from streams import bus, codec, settings
 from streams.bus import Outgoing, Record
 from streams.clock import MINUTE_US
@@ -45,6 +45,20 @@ def test_the_same_graph_stored_again_keeps_its_id(own: Settings, stored: StoredM
     again = stored_onnx(own, tmp_path / "made again")
     assert again == stored
     assert registry.load(announced(stored).uri, stored.sha256) == stored
+
+
+def test_loss_curves_stay_with_their_model_and_damaged_ones_stop_nothing_but_themselves(
+    own: Settings, stored: StoredModel, tmp_path: Path
+) -> None:
+    assert registry.losses(own, "forecaster", stored.card.model_id) is None
+    (tmp_path / "other").mkdir()
+    registry.write_losses(tmp_path / "other", Losses(train=[0.4, 0.3], validation=[0.4, 0.35]))
+    other = stored_onnx(own, tmp_path / "other", seed=2)
+    assert other.card.files[registry.LOSSES] == registry.checksum(other.folder / registry.LOSSES)
+    assert registry.losses(own, "forecaster", other.card.model_id) == Losses(train=[0.4, 0.3], validation=[0.4, 0.35])
+    (other.folder / registry.LOSSES).write_bytes(b"{")
+    with pytest.raises(ModelError, match="its curves are also in MLflow"):
+        registry.losses(own, "forecaster", other.card.model_id)
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "meta.json"])

@@ -135,6 +135,13 @@ def test_a_secret_may_be_kept_in_a_file(tmp_path: Path) -> None:
         settings.load({"TICKCAST_SYMBOLS_FILE": str(tmp_path / "key")})
 
 
+def test_settings_keep_the_secrets_that_are_named_and_lose_the_others_and_nothing_else() -> None:
+    config = settings.load({}, alpaca_key="k", polygon_key="p", console_token="t", symbols="MSFT")
+    kept = config.keeping(("polygon_key",))
+    assert (kept.alpaca_key.reveal(), kept.polygon_key.reveal(), kept.console_token.reveal()) == ("", "p", "")
+    assert kept == settings.load({}, polygon_key="p", symbols="MSFT")
+
+
 def test_a_process_that_is_started_gets_the_secret_of_a_file_and_not_the_file_too(tmp_path: Path) -> None:
     (tmp_path / "key").write_text("abc\n")
     environ = {"PATH": "/bin", "TICKCAST_ALPACA_KEY_FILE": str(tmp_path / "key")}

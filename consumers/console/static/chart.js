@@ -3,6 +3,7 @@
 import { CandlestickSeries, createChart, HistogramSeries, LineSeries } from "./vendor/lightweight-charts.standalone.production.mjs";
 import { colour } from "./dom.js";
 import { Fan, onBar, PastFans } from "./fan.js";
+import { Lollipops } from "./lollipops.js";
 
 /** @typedef {import("./stream.js").Bar} Bar */
 /** @typedef {import("./stream.js").Forecast} Forecast */
@@ -15,9 +16,11 @@ export class PriceChart {
   constructor(container) {
     this.container = container;
     this.shown = "";
+    /** @type {{count: number, forecasts: Forecast[]}} */
+    this.newest = { count: 0, forecasts: [] };
     this.chart = createChart(container, {
       autoSize: true,
-      layout: { attributionLogo: false, fontSize: 12 },
+      layout: { attributionLogo: false },
       rightPriceScale: { borderVisible: false, scaleMargins: { top: 0.06, bottom: 0.2 } },
       timeScale: { borderVisible: false, timeVisible: true, secondsVisible: false },
       handleScale: { axisPressedMouseMove: { price: false } },
@@ -34,9 +37,13 @@ export class PriceChart {
     this.past = new PastFans();
     this.candles.attachPrimitive(this.past);
     this.candles.attachPrimitive(this.fan);
-    // Sentiment has a pane of its own, under the same time axis: a stick for each minute with headlines.
-    this.sentiment = this.chart.addSeries(HistogramSeries, { base: 0, lastValueVisible: false, priceLineVisible: false, priceFormat: { type: "price", precision: 1, minMove: 0.1 }, autoscaleInfoProvider: () => ({ priceRange: { minValue: -1, maxValue: 1 } }) }, 1);
+    // Sentiment has a pane of its own, under the same time axis: its series gives the scale, the lollipops are what is seen.
+    this.sentiment = this.chart.addSeries(LineSeries, { lineVisible: false, crosshairMarkerVisible: false, lastValueVisible: false, priceLineVisible: false, priceFormat: { type: "price", precision: 1, minMove: 0.1 }, autoscaleInfoProvider: () => ({ priceRange: { minValue: -1, maxValue: 1 } }) }, 1);
+    this.lollipops = new Lollipops();
+    this.sentiment.attachPrimitive(this.lollipops);
     this.chart.panes()[1].setHeight(SENTIMENT_HEIGHT);
+    this.width = 0; // for which the bars were laid out
+    new ResizeObserver(() => this.resized()).observe(container);
     this.repaint();
   }
 
@@ -49,9 +56,9 @@ export class PriceChart {
 
   /** @param {Map<number, number>} scores mean score of the headlines of each minute, by its start in microseconds */
   showSentiment(scores) {
-    const [up, down, quiet] = ["--up", "--down", "--walk"].map(colour);
-    const sticks = [...scores].sort(([a], [b]) => a - b).map(([minute_ts_us, value]) => ({ time: minute_ts_us / 1e6, value, color: Math.abs(value) < 0.05 ? quiet : value > 0 ? up : down }));
+    const sticks = [...scores].sort(([a], [b]) => a - b).map(([minute_ts_us, value]) => ({ time: minute_ts_us / 1e6, value }));
     this.sentiment.setData(sticks);
+    this.lollipops.show(sticks);
   }
 
   /** Take the colours of the present theme. */
@@ -63,8 +70,9 @@ export class PriceChart {
     this.ma7.applyOptions({ color: colour("--ma7") });
     this.ma21.applyOptions({ color: colour("--ma21") });
     this.chart.applyOptions({ layout: { panes: { separatorColor: line, enableResize: false } } });
+    this.lollipops.colours = { up, down, quiet: colour("--walk") };
     this.fan.colours = { fan: colour("--forecast"), walk: colour("--walk") };
-    this.past.colours = { fan: colour("--forecast"), walk: "", held: colour("--text"), missed: colour("--warning"), under: colour("--background") };
+    this.past.colours = { fan: colour("--forecast"), walk: colour("--walk"), held: colour("--text"), missed: colour("--warning"), under: colour("--background") };
   }
 
   /** @param {string} shown what is on the chart: another one moves it to the newest bars @param {Bar[]} bars oldest first @param {Forecast[]} forecasts of one model and one time, nearest horizon first */
@@ -75,6 +83,7 @@ export class PriceChart {
     this.ma21.setData(bars.map(({ minute_ts_us, ma21 }) => ({ time: minute_ts_us / 1e6, value: ma21 })));
     this.future.setData(this.minutesAhead(forecasts));
     this.fan.show(forecasts);
+    this.newest = { count: bars.length, forecasts };
     const digits = bars.length && bars[bars.length - 1].close < 10 ? 4 : 2;
     this.candles.applyOptions({ priceFormat: { type: "price", precision: digits, minMove: 10 ** -digits } });
     if (this.shown !== shown && bars.length) this.home(bars.length, forecasts);
@@ -88,8 +97,25 @@ export class PriceChart {
     return Array.from({ length: (end - start) / 60 + 1 }, (_, minute) => ({ time: start + 60 * minute }));
   }
 
+  /** A window of quite another width shows the newest bars anew: those of the old one would crowd, or leave most of it empty. */
+  resized() {
+    const { clientWidth } = this.container;
+    if (this.newest.count && clientWidth && Math.abs(clientWidth - this.width) > this.width / 4) this.home(this.newest.count, this.newest.forecasts);
+  }
+
+  /** Move a time of the past into the middle, where it is out of view. @param {number} end_ts_us the end of a minute */
+  reveal(end_ts_us) {
+    const scale = this.chart.timeScale();
+    const [x, range] = [scale.timeToCoordinate(onBar(end_ts_us)), scale.getVisibleLogicalRange()];
+    if (x === null || range === null || (x > 0 && x < scale.width())) return;
+    const [middle, half] = [scale.coordinateToLogical(x), (range.to - range.from) / 2];
+    scale.setVisibleLogicalRange({ from: middle - half, to: middle + half });
+  }
+
   /** Show the newest bars with room for the fan. @param {number} count @param {Forecast[]} forecasts */
   home(count, forecasts) {
+    this.width = this.container.clientWidth;
+    this.chart.applyOptions({ layout: { fontSize: matchMedia("(min-width: 2560px)").matches ? 15 : 12 } });
     const ahead = 2 + (forecasts.at(-1)?.horizon_min ?? 0);
     const width = Math.round(Math.min(140, this.container.clientWidth / 8));
     this.chart.timeScale().setVisibleLogicalRange({ from: Math.max(-1, count - width + ahead), to: Math.max(count, width / 2) + ahead });

@@ -42,9 +42,7 @@ export class Fan {
   }
 
   autoscaleInfo() {
-    if (!this.forecasts.length) return null;
-    const prices = this.forecasts.flatMap((forecast) => [forecast.last_price, ...Object.values(forecast.quantiles)]);
-    return { priceRange: { minValue: Math.min(...prices), maxValue: Math.max(...prices) } };
+    return scaleOf(this.forecasts);
   }
 
   /** @param {(forecast: Forecast) => number | undefined} pick @param {Forecast[]} [forecasts] @returns {[number, number][]} from the last known price on */
@@ -89,26 +87,35 @@ function trace(context, points) {
   return true;
 }
 
+/** @param {Forecast[]} forecasts @returns {{priceRange: {minValue: number, maxValue: number}} | null} the prices that a fan spans */
+function scaleOf(forecasts) {
+  if (!forecasts.length) return null;
+  const prices = forecasts.flatMap((forecast) => [forecast.last_price, ...Object.values(forecast.quantiles)]);
+  return { priceRange: { minValue: Math.min(...prices), maxValue: Math.max(...prices) } };
+}
+
 /** @typedef {{forecasts: Forecast[], realised: number}} Seen what was forecast at one time, nearest horizon first, and the close that came at the last target */
 
-/** Matured fans, lightly, each with the close that came: a dot inside its 80 % interval, a ring where it was missed. */
+/** Matured fans, each with the close that came: a dot inside its 80 % interval, a ring where it was missed. Several lightly, one as it was. */
 export class PastFans extends Fan {
   constructor() {
     super();
     /** @type {Seen[]} */
     this.seen = [];
+    this.alone = false;
     this.colours = { fan: "", walk: "", held: "", missed: "", under: "" };
   }
 
-  /** @param {Seen[]} seen */
-  showSeen(seen) {
+  /** @param {Seen[]} seen @param {boolean} alone whether it is one that was chosen */
+  showSeen(seen, alone) {
     if (!seen.length && !this.seen.length) return;
     this.seen = seen;
+    this.alone = alone && seen.length === 1;
     this.requestUpdate?.();
   }
 
   autoscaleInfo() {
-    return null; // the newest fan and the candles decide what is in view
+    return this.alone ? scaleOf(this.seen[0].forecasts) : null; // of several, the newest fan and the candles decide what is in view
   }
 
   /** The bands lie under the candles, the marks on them. */
@@ -120,9 +127,13 @@ export class PastFans extends Fan {
 
   /** @param {CanvasRenderingContext2D} context */
   draw(context) {
-    context.globalAlpha = 0.55;
+    context.globalAlpha = this.alone ? 1 : 0.55;
     for (const { forecasts } of this.seen) this.drawBands(context, forecasts);
     context.globalAlpha = 1;
+    if (!this.alone) return;
+    const [{ forecasts }] = this.seen;
+    this.stroke(context, this.line((forecast) => forecast.last_price, forecasts), this.colours.walk, 1, [4, 4]);
+    this.stroke(context, this.line((forecast) => forecast.mean, forecasts), this.colours.fan, 2, []);
   }
 
   /** @param {CanvasRenderingContext2D} context @param {Seen} seen */
@@ -146,13 +157,19 @@ export function isHeld({ quantiles }, realised) {
   return quantiles["0.1"] <= realised && realised <= quantiles["0.9"];
 }
 
-/** Choose fans that do not overlap, one each horizon, and find what came. @param {Forecast[]} forecasts final ones of one model and symbol @param {Map<number, Bar>} bars @param {number} horizon_min @returns {Seen[]} */
-export function matured(forecasts, bars, horizon_min) {
+/** The times of which a fan has matured, oldest first. @param {Forecast[]} forecasts final ones of one model and symbol @param {Map<number, Bar>} bars @param {number} horizon_min @returns {number[]} microseconds */
+export function maturedTimes(forecasts, bars, horizon_min) {
+  const due = forecasts.filter((forecast) => forecast.horizon_min === horizon_min && bars.get(forecast.target_ts_us - MINUTE_US)?.final);
+  return [...new Set(due.map((forecast) => forecast.as_of_ts_us))].sort((a, b) => a - b);
+}
+
+/** Choose the fan of one time, or without one fans that do not overlap, one each horizon; and find what came. @param {Forecast[]} forecasts final ones of one model and symbol @param {Map<number, Bar>} bars @param {number} horizon_min @param {number} [at_us] @returns {Seen[]} */
+export function matured(forecasts, bars, horizon_min, at_us = 0) {
   /** @type {Map<number, Forecast[]>} */
   const made = new Map();
   for (const forecast of forecasts) {
-    const due = forecast.as_of_ts_us % (horizon_min * MINUTE_US) === 0 && forecast.horizon_min <= horizon_min;
-    if (due) made.set(forecast.as_of_ts_us, [...(made.get(forecast.as_of_ts_us) ?? []), forecast]);
+    const due = at_us ? forecast.as_of_ts_us === at_us : forecast.as_of_ts_us % (horizon_min * MINUTE_US) === 0;
+    if (due && forecast.horizon_min <= horizon_min) made.set(forecast.as_of_ts_us, [...(made.get(forecast.as_of_ts_us) ?? []), forecast]);
   }
   return [...made.values()].flatMap((fan) => {
     const ordered = fan.sort((a, b) => a.horizon_min - b.horizon_min);

@@ -2,7 +2,7 @@
 
 import { PriceChart } from "./chart.js";
 import { byId, linked, make, say, svg } from "./dom.js";
-import { isHeld, matured } from "./fan.js";
+import { isHeld, matured, maturedTimes } from "./fan.js";
 import * as format from "./format.js";
 import { Polling } from "./polling.js";
 
@@ -11,7 +11,17 @@ import { Polling } from "./polling.js";
 /** @typedef {import("./stream.js").Forecast} Forecast */
 /** @typedef {import("./stream.js").Skill} Skill */
 
+/** @param {import("./fan.js").Seen[]} seen @param {number} at_us @returns {string} */
+function pastWords(seen, at_us) {
+  if (!seen.length) return "No past fan yet: the first forecasts have not matured";
+  const held = seen.filter(({ forecasts, realised }) => isHeld(forecasts[forecasts.length - 1], realised)).length;
+  if (!at_us) return `Past fans: ${held} of ${seen.length} closes inside 80 %`;
+  const [{ forecasts, realised }] = seen;
+  return `As seen at ${format.hourMinute(at_us)} UTC: ${format.price(forecasts[forecasts.length - 1].mean)} was expected, ${format.price(realised)} came, ${held ? "inside" : "outside"} 80 %`;
+}
+
 const ROLES = ["champion", "challenger", "baseline"]; // whose forecast is shown: the first that there is
+const MODELS_MS = 60_000; // between two looks at which models there are
 const ENOUGH = 100; // scores below which a skill figure says nothing
 
 /** The newest forecasts of the leading role, all made at one time, nearest horizon first. @param {SymbolState} symbol @returns {Forecast[]} */
@@ -87,11 +97,22 @@ export class MarketView {
     this.withPast = false; // whether matured fans are shown
     /** @type {Forecast[]} */
     this.made = [];
+    this.seenAt_us = 0; // the time whose fan is shown; 0: fans of all times
+    /** @type {number[]} */
+    this.times = [];
+    this.slider = /** @type {HTMLInputElement} */ (byId("seen"));
+    this.slider.addEventListener("input", () => this.seeAt(this.times[Number(this.slider.value)] ?? 0));
     this.asksRole = "baseline";
     this.past = new Polling(() => `v1/forecasts?limit=1000&role=${this.asksRole}&symbol=${encodeURIComponent(this.symbol)}`, ({ items }) => {
       this.made = items;
       this.store.changed();
     });
+    /** Until when the data go that a stored model learnt from, by its id. @type {Map<string, number>} */
+    this.learntUntil = new Map();
+    this.models = new Polling(() => "v1/models", ({ families }) => {
+      this.learntUntil = new Map(families.flatMap((/** @type {any} */ family) => family.stored).map((/** @type {any} */ card) => [card.model_id, card.data_cutoff_ts_us]));
+      this.store.changed();
+    }, undefined, MODELS_MS);
     byId("past").addEventListener("click", () => this.togglePast());
     addEventListener("keydown", (event) => event.key === "p" && isFree(event) && !byId("tab-market").hidden && this.togglePast());
     this.chart.listen((minute) => this.hover(minute), (minute) => this.pin(minute));
@@ -109,11 +130,31 @@ export class MarketView {
       this.asksRole = newest.role;
       this.past.look();
     }
-    const own = this.made.filter((forecast) => forecast.symbol === symbol.symbol && forecast.model_id === newest?.model_id);
-    const seen = this.withPast ? matured(own, symbol.bars, this.horizon) : [];
-    this.chart.past.showSeen(seen);
-    const held = seen.filter(({ forecasts, realised }) => isHeld(forecasts[forecasts.length - 1], realised)).length;
-    say(byId("past-words"), !this.withPast ? "" : seen.length ? `Past fans: ${held} of ${seen.length} closes inside 80 %` : "No past fan yet: the first forecasts have not matured");
+    const own = this.withPast ? this.made.filter((forecast) => forecast.symbol === symbol.symbol && forecast.model_id === newest?.model_id) : [];
+    this.times = maturedTimes(own, symbol.bars, this.horizon);
+    const at_us = this.times.includes(this.seenAt_us) ? this.seenAt_us : 0;
+    const seen = matured(own, symbol.bars, this.horizon, at_us);
+    this.chart.past.showSeen(seen, at_us > 0);
+    this.renderSlider(at_us);
+    say(byId("past-words"), this.withPast ? pastWords(seen, at_us) : "");
+  }
+
+  /** The last place of the slider is all times. @param {number} at_us */
+  renderSlider(at_us) {
+    byId("seen-box").hidden = !this.times.length;
+    const [last, place] = [this.times.length, at_us ? this.times.indexOf(at_us) : this.times.length].map(String);
+    if (this.slider.max !== last) this.slider.max = last;
+    if (this.slider.value !== place) this.slider.value = place;
+    const told = at_us ? `${format.hourMinute(at_us)} UTC` : "all times";
+    this.slider.setAttribute("aria-valuetext", told);
+    say(byId("seen-at"), told);
+  }
+
+  /** @param {number} at_us 0: all times */
+  seeAt(at_us) {
+    this.seenAt_us = at_us;
+    if (at_us) this.chart.reveal(at_us);
+    this.store.changed();
   }
 
   /** @param {HTMLElement} button */
@@ -143,7 +184,7 @@ export class MarketView {
   hover(minute_ts_us) {
     const told = minute_ts_us === null ? [] : this.own(this.store.state).filter((headline) => minuteOf(headline) === minute_ts_us);
     byId("chart-news").hidden = !told.length;
-    say(byId("chart-news"), told.map((headline) => `${scored(headline, this.symbol)} ${headline.text}`).join(" · "));
+    say(byId("chart-news"), told.map((headline) => `${scored(headline, this.symbol)} ${headline.text} (${explained(scoreOf(headline, this.symbol))})`).join(" · "));
   }
 
   /** Mark the headlines of a minute in the list, and show them. @param {number} minute_ts_us */
@@ -189,6 +230,7 @@ export class MarketView {
     byId("symbols-note").hidden = state.symbols.size === 0;
     byId("chart-empty").hidden = Boolean(symbol?.bars.size);
     if (symbol) this.renderSymbol(symbol);
+    this.models.look();
     this.renderVerdict(symbol);
     this.renderNews(state);
   }
@@ -264,7 +306,7 @@ export class MarketView {
     say(byId("verdict-words"), words);
     say(byId("verdict-why"), why);
     byId("coverage").replaceChildren(...(skill ? coverage(skill) : []));
-    byId("verdict-facts").replaceChildren(...(forecast ? facts(forecast) : []));
+    byId("verdict-facts").replaceChildren(...(forecast ? facts(forecast, this.learntUntil.get(forecast.model_id) ?? 0, this.store.state.clock_ts_us) : []));
   }
 
   /** @param {State} state */
@@ -283,9 +325,8 @@ export class MarketView {
 
   /** @param {import("./stream.js").Headline} headline */
   headline(headline) {
-    const score = headline.scores.find((candidate) => candidate.symbol === this.symbol) ?? headline.scores[0];
-    const probabilities = score && `positive ${score.p_positive.toFixed(2)}, neutral ${score.p_neutral.toFixed(2)}, negative ${score.p_negative.toFixed(2)}, by ${score.model_id}`;
-    const mark = make("span", { class: `score ${score && Math.abs(score.score) >= 0.05 ? format.direction(score.score) : "muted"}`, text: score ? format.score(score.score) : "···", title: probabilities ?? "not scored yet" });
+    const score = scoreOf(headline, this.symbol) ?? headline.scores[0];
+    const mark = make("span", { class: `score ${score && Math.abs(score.score) >= 0.05 ? format.direction(score.score) : "muted"}`, text: score ? format.score(score.score) : "···", title: explained(score) });
     const about = make("span", { class: "about", text: `${format.dateTime(headline.event_ts_us)} · ${headline.symbols.join(", ")} · ${headline.source}` });
     return make("li", { class: minuteOf(headline) === this.pinned ? "pinned" : "" }, mark, linked(headline.text, headline.url), about);
   }
@@ -299,8 +340,16 @@ const minuteOf = (headline) => headline.event_ts_us - (headline.event_ts_us % 60
 
 /** @param {import("./stream.js").Headline} headline @param {string} symbol @returns {string} */
 function scored(headline, symbol) {
-  const found = headline.scores.find((candidate) => candidate.symbol === symbol);
+  const found = scoreOf(headline, symbol);
   return found ? format.score(found.score) : "···";
+}
+
+/** @param {import("./stream.js").Headline} headline @param {string} symbol */
+const scoreOf = (headline, symbol) => headline.scores.find((candidate) => candidate.symbol === symbol);
+
+/** @param {import("./stream.js").Headline["scores"][0] | undefined} score @returns {string} the probabilities, and who says so */
+function explained(score) {
+  return score ? `positive ${score.p_positive.toFixed(2)}, neutral ${score.p_neutral.toFixed(2)}, negative ${score.p_negative.toFixed(2)}, by ${score.model_id}` : "not scored yet";
 }
 
 /** @param {import("./stream.js").Headline[]} headlines @param {string} symbol @returns {Map<number, number>} minute to the mean score of its headlines */
@@ -308,7 +357,7 @@ function sticks(headlines, symbol) {
   /** @type {Map<number, number[]>} */
   const scores = new Map();
   for (const headline of headlines) {
-    const found = headline.scores.find((candidate) => candidate.symbol === symbol);
+    const found = scoreOf(headline, symbol);
     if (found) scores.set(minuteOf(headline), [...(scores.get(minuteOf(headline)) ?? []), found.score]);
   }
   return new Map([...scores].map(([minute, values]) => [minute, values.reduce((sum, value) => sum + value, 0) / values.length]));
@@ -356,12 +405,14 @@ function bullet(share, nominal) {
   return svg("svg", { viewBox: "0 0 100 12", preserveAspectRatio: "none", role: "img", "aria-label": `${Math.round(100 * share)} % against nominal ${Math.round(100 * nominal)} %` }, rail, bar, mark);
 }
 
-/** @param {Forecast} forecast @returns {Node[]} */
-function facts(forecast) {
+/** @param {Forecast} forecast @param {number} learntUntil_us 0: its model is not stored here, or learns nothing @param {number} now_us of the stream @returns {Node[]} */
+function facts(forecast, learntUntil_us, now_us) {
   const rows = [
     ["Expected", `${format.price(forecast.mean)} (${format.signedPercent(expectedMove(forecast), 3)})`],
     ["Model", `${forecast.model_id} (${forecast.role})`],
     ["As of", format.dateTime(forecast.as_of_ts_us) + (forecast.provisional ? ", provisional" : "")],
   ];
-  return rows.flatMap(([name, value]) => [make("dt", { text: name }), make("dd", { text: value })]);
+  const age = learntUntil_us > now_us ? format.dateTime(learntUntil_us) : format.age(now_us - learntUntil_us); // a tape is older than today's model
+  const learnt = learntUntil_us ? [make("dt", { text: "Learnt until" }), make("dd", { text: age, title: format.dateTime(learntUntil_us) })] : [];
+  return [...rows.flatMap(([name, value]) => [make("dt", { text: name }), make("dd", { text: value })]), ...learnt];
 }

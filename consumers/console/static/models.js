@@ -1,8 +1,9 @@
-// The Models view: who serves and why, what is stored, promotions, announcements and drift; and the buttons that change it.
+// The Models view: who serves and why, what is stored and how it learnt, promotions, announcements and drift; and the buttons that change it.
 
 import { button, confirmed } from "./actions.js";
 import { byId, make, say } from "./dom.js";
 import * as format from "./format.js";
+import { drawLosses } from "./losses.js";
 import { Polling } from "./polling.js";
 import { drawTimeline } from "./timeline.js";
 
@@ -18,6 +19,7 @@ export class ModelsView {
     /** @type {any[]} */
     this.drifted = [];
     this.models = new Polling(() => "v1/models", (known) => this.show(known));
+    this.losses = new Polling(() => "v1/models/losses", drawLosses);
     this.drifts = new Polling(() => "v1/events?kind=drift&limit=20", (page) => this.showDrifts(page));
     new ResizeObserver(() => drawTimeline(this.families, this.drifted)).observe(byId("line"));
     byId("retrain").addEventListener("click", () => this.retrain());
@@ -27,6 +29,7 @@ export class ModelsView {
   /** @param {import("./stream.js").State} state */
   render(state) {
     this.models.look();
+    this.losses.look();
     this.drifts.look();
     const role = (state.health?.roles ?? []).find((/** @type {any} */ one) => one.role === "retrain");
     byId("retrain").title = role && !role.silent ? role.detail : "the role retrain does not run here";

@@ -4,11 +4,12 @@ const EVERY_MS = 5_000;
 
 /** Asks for one address while its tab is shown. */
 export class Polling {
-  /** @param {() => string} address @param {(content: any) => void} take called with each answer @param {() => void} [missing] called where there is none */
-  constructor(address, take, missing = () => undefined) {
+  /** @param {() => string} address @param {(content: any) => void} take called with each answer @param {() => void} [missing] called where there is none @param {number} [every_ms] */
+  constructor(address, take, missing = () => undefined, every_ms = EVERY_MS) {
     this.address = address;
     this.take = take;
     this.missing = missing;
+    this.every_ms = every_ms;
     this.asked_ms = -Infinity;
     this.asked = "";
   }
@@ -17,7 +18,7 @@ export class Polling {
   look() {
     const address = this.address();
     const now_ms = performance.now();
-    if (address === this.asked && now_ms - this.asked_ms < EVERY_MS) return;
+    if (address === this.asked && now_ms - this.asked_ms < this.every_ms) return;
     this.asked = address;
     this.asked_ms = now_ms;
     this.ask(address);

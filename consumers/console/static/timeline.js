@@ -6,6 +6,7 @@ import * as format from "./format.js";
 /** @typedef {{at_us: number, kind: string, words: string}} Mark */
 
 const [WIDEST, HEIGHT, LEFT, RIGHT] = [1120, 92, 76, 16];
+const NARROW = 480; // where the two ends would meet if the first stood under its mark
 /** @type {[string, string, number][]} what, how it is called, how high it stands */
 const LANES = [["stored", "Stored", 18], ["promoted", "Champion", 42], ["drift", "Drift", 66]];
 
@@ -34,7 +35,7 @@ function picture(marks, width) {
   const [first, last] = [marks[0].at_us, marks[marks.length - 1].at_us];
   const place = (/** @type {number} */ at_us) => LEFT + ((width - LEFT - RIGHT) * (at_us - first)) / Math.max(1, last - first);
   const lanes = LANES.flatMap(([, name, y]) => [svg("line", { x1: LEFT, x2: width - RIGHT, y1: y, y2: y, class: "lane" }), label(0, y + 4, name, "lane-name", "start")]);
-  const ends = [label(LEFT, HEIGHT - 4, format.dateTime(first), "axis-time", "start"), label(width - RIGHT, HEIGHT - 4, format.dateTime(last), "axis-time", "end")];
+  const ends = [label(width < NARROW ? 0 : LEFT, HEIGHT - 4, format.dateTime(first), "axis-time", "start"), label(width - RIGHT, HEIGHT - 4, format.dateTime(last), "axis-time", "end")];
   return svg("svg", { width, height: HEIGHT, role: "group", "aria-label": `${marks.length} events` }, ...lanes, ...ends, ...marks.map((mark) => draw(mark, place(mark.at_us))));
 }
 

@@ -18,7 +18,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from deploy import audit
 from deploy.audit import Line
 from models import registry
-from models.registry import ModelCard, Promotion
+from models.registry import Losses, ModelCard, Promotion
 from streams import bus
 from streams.clock import wall_ts_us
 from streams.messages import DeadLetter, Event, Message, ModelAnnouncement, Role, Verdict
@@ -30,6 +30,7 @@ CHROMIUM = Path("/usr/bin/chromium")
 QUIET = ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
 ARTIFACTS = Path(__file__).resolve().parents[3] / "artifacts"
 SYMBOLS = ("AAPL", "AMZN", "GOOG", "INTC", "MSFT", "<b>&'")
+SIZES = ((3840, 2160), (1920, 1080), (1280, 800), (380, 800))
 ATTACK = '<img src=x onerror="window.attacked=1"><script>window.attacked=1</script>'
 
 Scheme = Literal["light", "dark"]
@@ -109,12 +110,15 @@ def test_an_empty_page_says_what_is_missing(console: Console, page: Page) -> Non
         for tab, missing in EMPTY.items():
             page.get_by_role("link", name=tab, exact=True).click()
             expect(page.locator(f"#tab-{tab.lower()}")).to_contain_text(missing)
-            photograph(page, f"empty-{tab.lower()}", schemes=("dark",))
+            if tab == "Models":
+                expect(page.locator("#loss-empty")).to_contain_text("No stored model has kept its loss curves")
+            photograph(page, f"empty-{tab.lower()}")
 
 
 def test_prices_forecasts_headlines_and_health_appear_as_they_are_produced(
-    console: Console, produce: Produce, page: Page
+    console: Console, produce: Produce, page: Page, config: Settings
 ) -> None:
+    store(config, "lstm-1", 0.02)
     with console() as address:
         page.goto(address)
         for symbol in SYMBOLS:
@@ -132,6 +136,8 @@ def test_prices_forecasts_headlines_and_health_appear_as_they_are_produced(
         expect(page.locator("#price")).to_have_text("612.34")
         produce(bar(120, 581.5, revision=2, final=False, n_ticks=2))
         expect(page.locator("#price")).to_have_text("581.50")
+        learnt = page.locator("#verdict-facts dd", has_text="2 h ago")
+        expect(learnt).to_have_attribute("title", "2012-06-21 13:30:00 UTC")
         assert_inert(page)
         photograph(page, "market")
 
@@ -144,10 +150,10 @@ def assert_inert(page: Page) -> None:
 
 
 def photograph(page: Page, name: str, schemes: tuple[Scheme, ...] = ("light", "dark")) -> None:
-    """Save the page in both themes and three widths, and see that nothing scrolls sideways."""
+    """Save the page in both themes at 4K and three usual widths, and see that nothing scrolls sideways."""
     for scheme in schemes:
         page.emulate_media(color_scheme=scheme)
-        for width, height in ((1920, 1080), (1280, 800), (380, 800)):
+        for width, height in SIZES:
             page.set_viewport_size({"width": width, "height": height})
             page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
             assert page.evaluate("document.documentElement.scrollWidth") <= width
@@ -233,6 +239,8 @@ def test_pipeline_shows_rates_lags_processes_and_opens_a_dead_letter(
 def test_models_show_who_serves_and_why(console: Console, page: Page, config: Settings) -> None:
     store(config, "lstm-20261120-aaaaaaaa", 0.021)
     store(config, "lstm-20261119-bbbbbbbb", 0.018)
+    curves = Losses(train=[0.412, 0.389, 0.374, 0.366], validation=[0.405, 0.391, 0.388, 0.392])
+    registry.write_losses(config.home / "models" / "forecaster" / "lstm-20261120-aaaaaaaa", curves)
     announced = ModelAnnouncement(
         name="forecaster",
         model_id="lstm-20261120-aaaaaaaa",
@@ -254,6 +262,10 @@ def test_models_show_who_serves_and_why(console: Console, page: Page, config: Se
         expect(page.locator("#stored tbody tr", has_text="aaaaaaaa")).to_contain_text("champion")
         expect(page.locator("#promotions li").first).to_contain_text("better than the walk")
         expect(page.locator("#drift li")).to_contain_text("residuals grew")
+        learnt = page.locator("#losses figure", has_text="aaaaaaaa")
+        expect(learnt).to_contain_text("epoch 3 of 4 is kept")
+        expect(learnt.get_by_role("img")).to_have_attribute("aria-label", re.compile("training from 0.412 to 0.366, validation"))
+        expect(page.locator("#losses figure")).to_have_count(1)  # the other model keeps none
         assert page.evaluate("window.attacked") is None
         photograph(page, "models")
 
@@ -338,10 +350,29 @@ def test_past_fans_stand_beside_what_came(console: Console, produce: Produce, pa
         expect(page.locator("#past-words")).to_have_text(f"Past fans: {held} of 11 closes inside 80 %")
         expect(page.locator("#past")).to_have_attribute("aria-pressed", "true")
         photograph(page, "past-fans")
+        see_the_fan_of(page, 17)
+        photograph(page, "past-fan")
+        page.locator("#seen").press("End")
+        expect(page.locator("#past-words")).to_contain_text("of 11 closes")
         page.locator(".market .horizons").get_by_role("button", name="15 min").click()
         expect(page.locator("#past-words")).to_contain_text("of 3 closes")
         page.locator("#past").click()
         expect(page.locator("#past-words")).to_have_text("")
+        expect(page.locator("#seen")).to_be_hidden()
+
+
+def see_the_fan_of(page: Page, minute: int) -> None:
+    """Move the slider to the fan that was made when the bar `minute` ended; one minute of five has its fan among those of all."""
+    expect(page.locator("#seen-at")).to_have_text("all times")
+    page.locator("#seen").press("Home")
+    for _ in range(minute):
+        page.keyboard.press("ArrowRight")
+    made, came = forecast(minute, 5), bar(minute + 5).close
+    at = f"13:{30 + minute + 1} UTC"
+    expect(page.locator("#seen-at")).to_have_text(at)
+    words = f"As seen at {at}: {made.mean:.2f} was expected, {came:.2f} came, {'inside' if is_held(minute) else 'outside'} 80 %"
+    expect(page.locator("#past-words")).to_have_text(words)
+    expect(page.locator("#seen")).to_have_attribute("aria-valuetext", at)
 
 
 def is_held(minute: int) -> bool:
@@ -373,7 +404,9 @@ def test_a_minute_of_the_chart_leads_to_its_headlines(console: Console, produce:
             page.mouse.move(box["x"] + box["width"] * share / 100, box["y"] + 40)
             if page.locator("#chart-news").is_visible():
                 break
-        expect(page.locator("#chart-news")).to_have_text(f"+0.80 {ATTACK} beats forecasts")
+        expect(page.locator("#chart-news")).to_have_text(
+            f"+0.80 {ATTACK} beats forecasts (positive 0.80, neutral 0.20, negative 0.00, by minilm-head-1)"
+        )
         page.mouse.down()
         page.mouse.up()
         expect(page.locator("#news li.pinned")).to_have_count(1)

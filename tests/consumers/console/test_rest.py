@@ -30,7 +30,7 @@ from deploy.local.broker import free_port
 from models import registry
 from models.forecaster import recurrent_recipe
 from models.outlook import pretrained
-from models.registry import Promotion
+from models.registry import Losses, Promotion
 from models.sentiment import base
 from streams import bus
 from streams.messages import DeadLetter, Event, ModelAnnouncement
@@ -38,6 +38,7 @@ from streams.settings import Secret, Settings
 from streams.testing import eventually
 from tests.consumers.console.conftest import Console, Produce, serving
 from tests.consumers.console.samples import bar, forecast, headline, score, sentiment, status
+from tests.models.forecaster.samples import stored_onnx
 
 pytestmark = pytest.mark.timeout(90)
 
@@ -88,6 +89,7 @@ def test_every_answer_is_as_the_document_says(address: str) -> None:
         "/v1/snapshot": {},
         "/v1/health": {},
         "/v1/models": {},
+        "/v1/models/losses": {},
         "/v1/events": {},
         "/v1/audit": {},
         "/v1/dead_letters": {},
@@ -104,7 +106,7 @@ def test_every_answer_is_as_the_document_says(address: str) -> None:
         content = got(address, path, **parameters)
         declared = document["paths"][path]["get"]["responses"]["200"]["content"]["application/json"]["schema"]
         jsonschema.validate(content, declared | {"components": document["components"]})
-        assert content or path in {"/v1/control", "/v1/tapes"}
+        assert content or path in {"/v1/control", "/v1/models/losses", "/v1/tapes"}
 
 
 def test_forecasts_by_symbol_horizon_and_id(address: str) -> None:
@@ -159,6 +161,23 @@ def test_models_dead_letters_events_and_counts(address: str, config: Settings) -
     assert [event["kind"] for event in got(address, "/v1/events", kind="drift")["items"]] == ["drift"]
     audit = got(address, "/v1/audit")
     assert (audit["records"]["scores"], [event["role"] for event in audit["balance"]]) == (4, ["stream", "score"])
+
+
+def test_loss_curves_are_those_of_the_stored_models_that_keep_some(address: str, config: Settings, tmp_path: Path) -> None:
+    assert got(address, "/v1/models/losses") == []
+    (tmp_path / "made").mkdir()
+    registry.write_losses(tmp_path / "made", Losses(train=[0.41, 0.37], validation=[0.40, 0.39]))
+    kept = stored_onnx(config, tmp_path / "made", seed=1, cutoff=1)
+    damaged = stored_onnx(config, tmp_path / "damaged", seed=2, cutoff=2)
+    (damaged.folder / registry.LOSSES).write_bytes(b'{"train": "none"}')
+    stored_onnx(config, tmp_path / "without", seed=3, cutoff=3)
+    curves = {"name": "forecaster", "model_id": kept.card.model_id, "train": [0.41, 0.37], "validation": [0.40, 0.39]}
+    assert got(address, "/v1/models/losses") == [curves]
+    assert got(address, "/v1/models/losses", name="sentiment") == []
+    registry.write_losses(damaged.folder, Losses(train=[0.5]))
+    assert [row["validation"] for row in got(address, "/v1/models/losses")] == [[], curves["validation"]]  # the newest data first
+    assert [row["train"] for row in got(address, "/v1/models/losses", limit=1)] == [[0.5]]
+    assert httpx.get(f"{address}/v1/models/losses", params={"name": "moon"}).status_code == 422
 
 
 def test_metrics_are_prometheus_text(address: str) -> None:

@@ -63,8 +63,8 @@ def card(cutoff: int = 123) -> ModelCard:
 
 
 def stored_onnx(settings: Settings, folder: Path, seed: int = 1, cutoff: int = 123) -> StoredModel:
-    """Store a linear model with Gaussian quantiles: a real graph, of the LSTM's shape outside."""
-    folder.mkdir(parents=True)
+    """Store a linear model with Gaussian quantiles: a real graph, of the LSTM's shape outside, and whatever is in `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
     onnx.save(_linear(seed), folder / registry.SERVED)
     return registry.save(settings, card(cutoff), "lstm", folder)
 

@@ -87,6 +87,9 @@ def test_a_model_that_knows_the_jargon_takes_over_while_headlines_flow(own: Sett
     assert newest.score > 0.5
     stored = registry.find(own, NAME, told.model_id)
     assert registry.promotions(own, NAME)[-1].model_id == told.model_id
+    curves = registry.losses(own, NAME, told.model_id)
+    assert curves is not None
+    assert (len(curves.train), curves.validation) == (1, [])  # nothing is held out for choosing an epoch
     again = refit.refit(own, jargon, epochs=1, seed=7, tell=lambda _what: None)
     assert (again.model_id, again.promoted, again.reason) == (told.model_id, True, told.reason)
     assert registry.find(own, NAME, told.model_id).card == stored.card

@@ -66,7 +66,11 @@ def test_the_record_has_what_the_store_has(own: Settings, announced: ModelAnnoun
         assert run.info.status == "FINISHED"
         assert run.data.params["epochs"] == "2"
         assert announced.metrics.items() <= run.data.metrics.items()
-        assert len(mlflow.get_metric_history(run.info.run_id, "validation_loss")) == 2
+        kept = registry.losses(own, "forecaster", announced.model_id)
+        assert kept is not None
+        for name, losses in (("train_loss", kept.train), ("validation_loss", kept.validation)):
+            assert [one.value for one in mlflow.get_metric_history(run.info.run_id, name)] == losses
+            assert len(losses) == 2
         files = {one.path for one in mlflow.list_artifacts(run.info.run_id)}
         assert {"model", "loss.png", "scaler.json", "decision.json", "index.json"} <= files
 
