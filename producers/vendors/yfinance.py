@@ -33,7 +33,7 @@ from streams.settings import Settings
 
 BEAT_S = 15.0  # as yfinance's asynchronous client does: Yahoo forgets who does not subscribe again
 TRIES = 3  # at the WebSocket, before it is polled for a while
-POLLED_S = 300.0
+POLLED_S = 60.0  # then the WebSocket is tried again
 NEWS = 20  # stories of one answer
 DIGEST_BITS = 20
 
@@ -56,7 +56,7 @@ class Quotes(Feed):
         _configure(settings)
 
     def listen(self, ear: Ear) -> None:
-        """Listen to the WebSocket; after some vain attempts poll for five minutes instead."""
+        """Listen to the WebSocket; after some vain attempts poll for a minute instead."""
         self._stop.clear()
         if self._failed < TRIES:
             self._failed += 1

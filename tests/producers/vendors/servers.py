@@ -51,7 +51,7 @@ class Server(ABC):
     told : list
         What was pushed to a line that was up, and when, in seconds of the monotonic clock.
     breaks : list
-        When lines were broken, by the same clock.
+        When lines were broken, by the same clock, and when that has reached both ends for certain.
     """
 
     FIRST_NUMBER = 1_000
@@ -120,7 +120,7 @@ class Server(ABC):
 
     def garble(self, *trades: Happened) -> None:
         """Send the first half of what tells of `trades`."""
-        self.breaks.append(time.monotonic())
+        self.broken()
         self.push(*(frame[: len(frame) // 2] for frame in self.frames(trades)))
 
     def amend(self, how: str, one: Happened) -> None:
@@ -129,8 +129,12 @@ class Server(ABC):
 
     def cut(self) -> None:
         """Break every line in the middle, without a word."""
-        self.breaks.append(time.monotonic())
+        self.broken()
         asyncio.run_coroutine_threadsafe(self._cut(), self._loop).result(10)
+
+    def broken(self) -> None:
+        """Note that lines end about now; what is pushed to them in the next second may be heard by nobody."""
+        self.breaks += [time.monotonic(), time.monotonic() + 1]
 
     def lines(self) -> int:
         """Return how many lines have subscribed."""

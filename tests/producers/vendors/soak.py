@@ -93,7 +93,7 @@ class Chaos:
         if wrong == "cut":
             self._server.cut()
         elif wrong == "kill":
-            self._server.breaks.append(now)
+            self._server.broken()
             self._kill()
         elif wrong == "busy":
             self._server.busy = self._rng.randint(1, 3)
@@ -116,7 +116,7 @@ class Chaos:
         for name in [name for name, until in self._until.items() if until <= now]:
             setattr(self._server, name, False)
             del self._until[name]
-            self._server.breaks.append(now + 1)  # who has just given a silent line up hears no more on it
+            self._server.broken()  # who has just given a silent line up hears no more on it
 
 
 def audit(server: Server, rows: pl.DataFrame) -> dict[str, Any]:
