@@ -12,8 +12,9 @@ from streams.errors import ModelError
 from streams.messages import ModelAnnouncement
 from streams.settings import Settings
 
-# As in `models.forecaster.recurrent_recipe`, `models.sentiment.base` and `models.outlook.pretrained`, whose import takes seconds.
-FAMILIES = ("forecaster", "sentiment", "monthly")
+# As `NAME` in `models.forecaster.recurrent_recipe`, `models.sentiment.base`, `models.outlook.pretrained` and
+# `models.studies.daily_model`, whose import takes seconds.
+FAMILIES = ("forecaster", "sentiment", "monthly", "daily")
 MAX_CARDS = 200
 
 
