@@ -103,12 +103,12 @@ def run(program: str, *arguments: str, stdin: bytes = b"") -> None:
     assert done.returncode == 0, done.stderr.decode()[-3000:]
 
 
-def windows(count: int = 200) -> Windows:
-    """Return windows of two symbols, prices of one a hundred times the other's."""
+def windows(count: int = 200, rise: float = 0.0) -> Windows:
+    """Return windows of two symbols that rise by `rise` a day, prices of one a hundred times the other's."""
     chance = np.random.default_rng(3)
     parts = []
     for times, symbol in ((1.0, "A"), (100.0, "B")):
-        close = times * np.exp(np.cumsum(chance.normal(0, 0.01, count + WINDOW)))
+        close = times * np.exp(np.cumsum(chance.normal(rise, 0.01, count + WINDOW)))
         rows = np.stack([close, close * 1.01, close * 0.99, close, 1e6 + close, close, close, np.full(len(close), 0.001)], axis=1)
         rows[:, 7] = np.concatenate([[0.0], np.diff(np.log(close))])
         taken = np.stack([rows[at : at + WINDOW] for at in range(count)])
