@@ -39,15 +39,16 @@ from streams.testing import eventually
 from tests.models.studies.files import bars, stock, weekdays
 from tests.models.studies.test_daily import windows
 
-DAYS = 520  # weekdays up to the end of 2024
+DAYS = 1_000  # weekdays up to the end of 2024
 EPOCHS = 3  # enough for a kill between the first checkpoint and the end
 MARK = 123.0  # a loss that no training has
+TWO_SYMBOLS = "from models.studies import daily; daily.SYMBOLS = daily.QUICK_SYMBOLS; from deploy.cli import main; main()"
 NEVER = "1969-12-31"  # before all days of `windows`
 
 
 def retrain(own: Settings, folder: Path) -> subprocess.Popen[bytes]:
     arguments = ["retrain", "--model", "daily", "--data", str(folder), "--epochs", str(EPOCHS)]
-    return subprocess.Popen([sys.executable, "-m", "deploy", *arguments], env=os.environ | own.environment())
+    return subprocess.Popen([sys.executable, "-c", TWO_SYMBOLS, *arguments], env=os.environ | own.environment())
 
 
 def killed(process: subprocess.Popen[bytes], home: Path) -> Path:
@@ -78,20 +79,20 @@ def losses(own: Settings) -> list[float]:
 
 @pytest.mark.slow
 def test_a_killed_training_goes_on_and_its_network_is_stored_and_announced(config: Settings, tmp_path: Path) -> None:
-    for seed, symbol in enumerate(daily.SYMBOLS):
+    for seed, symbol in enumerate(daily.QUICK_SYMBOLS):
         stock(tmp_path, symbol, bars(DAYS, seed))
     marked(killed(retrain(config, tmp_path), config.home))
     assert retrain(config, tmp_path).wait(300) == 0
     assert losses(config)[0] == MARK
     *_, told = (codec.decode(ModelAnnouncement, record.value) for record in bus.read_all(config, "models"))
     assert (told.name, told.promoted) == (NAME, True)
-    assert told.metrics["unseen_forecasts"] == daily_refit.UNSEEN_DAYS * len(daily.SYMBOLS)
+    assert told.metrics["unseen_forecasts"] == daily_refit.UNSEEN_DAYS * len(daily.QUICK_SYMBOLS)
     assert told.reason.startswith("promoted unchallenged: there was no champion; on 250 unseen days")
     assert told.reason.endswith(("edge", "worse than naive"))
     stored = registry.find(config, NAME, told.model_id)
     held = daily_model.read(stored.served)
     assert held.about.trained_until == str(weekdays(DAYS)[-daily_refit.UNSEEN_DAYS - 1])
-    assert held.about.symbols == tuple(sorted(daily.SYMBOLS))
+    assert held.about.symbols == daily.QUICK_SYMBOLS
     assert (stored.card.features, stored.card.window, stored.card.files[SERVED]) == (COLUMNS, WINDOW, told.sha256)
     assert not (config.home / "training" / "daily").exists()
     family = next(one for one in known_models(config, [told]).families if one.name == NAME)
@@ -171,9 +172,8 @@ def test_the_rule_of_the_forecasters_decides(  # noqa: PLR0917 - one table
 
 @pytest.mark.parametrize(("challenger", "champion"), [("1970-06-30", NEVER), (NEVER, "1970-06-30")])
 def test_days_that_either_has_learnt_from_do_not_judge(tmp_path: Path, challenger: str, champion: str) -> None:
-    decision = daily_decision.decide(
-        says(tmp_path / "a", 1.0, challenger), says(tmp_path / "b", 0.0, champion), windows(200, 0.01)
-    )
+    ours, theirs = says(tmp_path / "a", 1.0, challenger), says(tmp_path / "b", 0.1, champion)
+    decision = daily_decision.decide(ours, theirs, windows(rise=0.01))
     assert not decision.promoted
     assert decision.reason == "not promoted: 19 days that neither model has seen are too few for a test; no demonstrated edge"
 
