@@ -6,44 +6,48 @@ the rule of `models/training/promotion.py`. The network has no intervals, so wha
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import numpy as np
+from numpy.typing import NDArray
 
 from models.evaluation import metrics
+from models.evaluation.metrics import Array
 from models.evaluation.significance import LEAST, diebold_mariano, verdict
-from models.studies import daily_model
-from models.studies.daily_model import Held
-from models.studies.daily_windows import Windows
 from models.training import promotion
 from models.training.session import Decision
 
 
-def decide(challenger: Held, champion: Held | None, windows: Windows) -> Decision:
-    """Return whether `challenger` takes over, by those of `windows` whose days neither model has seen.
+class Answers(NamedTuple):
+    """What a network says of n windows: closes, those that came and the newest before them, [n], and the days since 1970, [n].
 
-    Parameters
-    ----------
-    champion : Held | None
-        None: there is none to beat.
-
-    Raises
-    ------
-    ModelError
-        A symbol is unknown to one of the two.
+    `trained_until` is the last day, ISO, that it has seen.
     """
-    until = max(one.about.trained_until for one in (challenger, champion) if one is not None)
-    both = windows.take(windows.day > np.datetime64(until, "D").astype(int))
-    count = len(np.unique(both.day))
+
+    said: Array
+    came: Array
+    naive: Array
+    day: NDArray[Any]
+    trained_until: str
+
+
+def decide(challenger: Answers, champion: Answers | None) -> Decision:
+    """Return whether `challenger` takes over from `champion` (None: there is none); both answer for the same windows."""
+    until = max(one.trained_until for one in (challenger, champion) if one is not None)
+    both = challenger.day > np.datetime64(until, "D").astype(int)
+    came, last, day = (values[both] for values in (challenger.came, challenger.naive, challenger.day))
+    count = len(np.unique(day))
     if count < LEAST:
         return promotion.too_few(f"{count} days that neither model has seen")
-    said = {"": daily_model.forecasts(challenger, both), "naive_": both.last}
+    said = {"": challenger.said[both], "naive_": last}
     if champion is not None:
-        said["champion_"] = daily_model.forecasts(champion, both)
-    errors = {name: 100 * (one - both.next_close) / both.last for name, one in said.items()}
-    losses = {name: metrics.mean_by(both.day, missed**2) for name, missed in errors.items()}
+        said["champion_"] = champion.said[both]
+    errors = {name: 100 * (one - came) / last for name, one in said.items()}
+    losses = {name: metrics.mean_by(day, missed**2) for name, missed in errors.items()}
     naive = diebold_mariano(losses[""], losses["naive_"])
     figures = {
         "unseen_days": float(count),
-        "unseen_forecasts": float(len(both.day)),
+        "unseen_forecasts": float(len(day)),
         **{f"{name}rmse_per_cent": metrics.rmse(missed) for name, missed in errors.items()},
         "dm_p_vs_naive": naive.p_value,
     }

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from models import tensor_file
 from models.evaluation.metrics import Array
 from models.sentiment.files import sha256
-from models.studies import daily_network, daily_windows
+from models.studies import daily_network, daily_windows, pool
 from models.studies.daily_network import SCALE, WEIGHTS
 from models.studies.daily_windows import Scale, Windows
+from models.studies.resume import Parts
 from models.tensor_file import Tensors
 
 NAME = "daily"  # of all such models together, in the store and on `models`
@@ -79,6 +80,41 @@ def read(path: Path) -> Held:
     """
     about, tensors = tensor_file.read(path, About)
     return Held(f"{NAME}-{sha256(path)[:8]}", about, tensors)
+
+
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
+    """Forecasts that a stored network is asked for.
+
+    Parameters
+    ----------
+    model : str
+        Its file.
+    windows, parts : str
+        As of :class:`daily_network.Task`.
+    since : int
+        Days since 1970: windows that ask for an earlier one are left out.
+    """
+
+    name: str
+    model: str
+    windows: str
+    parts: str
+    since: int
+
+
+def forecast_alone(asked: Asked) -> None:
+    """Keep the part `said`, `came`, `naive` and `day`, [n] each, closes in their currency; for a process of its own.
+
+    Raises
+    ------
+    ModelError
+        The file is damaged, or windows are of a symbol that was not learnt.
+    """
+    pool.one_thread()
+    held, windows = read(Path(asked.model)), daily_windows.read(Path(asked.windows))
+    own = windows.take(windows.day >= asked.since)
+    found = {"said": forecasts(held, own), "came": own.next_close, "naive": own.last, "day": own.day}
+    Parts(Path(asked.parts)).keep(asked.name, found)
 
 
 def forecasts(held: Held, windows: Windows) -> Array:

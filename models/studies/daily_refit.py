@@ -19,10 +19,11 @@ import polars as pl
 from models import registry, tracking
 from models.outlook import months
 from models.registry import ModelCard, StoredModel
-from models.studies import daily, daily_data, daily_decision, daily_files, daily_model, daily_network, daily_windows, pool
+from models.studies import daily, daily_data, daily_decision, daily_files, daily_model, daily_network, pool
 from models.studies.base import Options
 from models.studies.daily_data import Source
-from models.studies.daily_model import NAME, SERVED, Held
+from models.studies.daily_decision import Answers
+from models.studies.daily_model import NAME, SERVED, Asked, Held
 from models.studies.daily_network import Task
 from models.studies.daily_windows import COLUMNS, WINDOW
 from models.studies.resume import Arrays, Parts, key_of
@@ -75,7 +76,7 @@ def refit(options: Options, *, seed: int, epochs: int = daily.EPOCHS) -> ModelAn
             path = Path(name) / SERVED
             daily_model.write(path, part, cut.known.isoformat(), seed)
             challenger = daily_model.read(path)
-            decision = _decided(options, challenger, task)
+            decision = _decided(options, challenger, path, task)
             model = registry.save(settings, _card(challenger, decision), NAME, path.parent)
         announcement = session.told(model, decision, _recorded(options, model, decision, task, part))
         session.carry_out(settings, model, announcement, client)
@@ -131,15 +132,20 @@ def _card(challenger: Held, decision: Decision) -> ModelCard:
     )
 
 
-def _decided(options: Options, challenger: Held, task: Task) -> Decision:
+def _decided(options: Options, challenger: Held, path: Path, task: Task) -> Decision:
     stored = registry.promoted(options.settings, NAME)
     if (known := session.already(options.settings, stored, challenger.model_id)) is not None:
         return known
-    from models.forecaster import recurrent  # noqa: PLC0415 - seconds of TensorFlow
+    champion = None if stored is None else _answers(stored.served, task)
+    return daily_decision.decide(_answers(path, task), champion)
 
-    recurrent.prepare()
-    champion = None if stored is None else daily_model.read(stored.served)
-    return daily_decision.decide(challenger, champion, daily_windows.read(Path(task.windows)))
+
+def _answers(path: Path, task: Task) -> Answers:
+    """Return what the network in the file says of the windows that `task` has not learnt from."""
+    held = daily_model.read(path)
+    asked = Asked(name=held.model_id, model=str(path), windows=task.windows, parts=task.parts, since=task.known_until)
+    pool.each(daily_model.forecast_alone, [asked], lambda _done: None)  # TensorFlow stays out of this process
+    return Answers(**Parts(Path(task.parts)).finished(held.model_id, dict), trained_until=held.about.trained_until)
 
 
 def _recorded(options: Options, model: StoredModel, decision: Decision, task: Task, part: Arrays) -> str:
