@@ -52,10 +52,12 @@ def retrain(own: Settings, folder: Path) -> subprocess.Popen[bytes]:
 
 def killed(process: subprocess.Popen[bytes], home: Path) -> Path:
     """Kill a training after its first epoch; return its checkpoint, which nobody writes any more."""
-    [found] = eventually(lambda: list(home.glob("training/daily/*/*.checkpoint")), 120, 0.02)
-    children = psutil.Process(process.pid).children(recursive=True)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    try:
+        [found] = eventually(lambda: list(home.glob("training/daily/*/*.checkpoint")), 300, 0.02)
+    finally:
+        children = psutil.Process(process.pid).children(recursive=True)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
     assert not psutil.wait_procs(children, 60)[1]
     return found
 
