@@ -15,7 +15,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from deploy.report_file import Report, write_figures
-from deploy.training_cli import FORECASTER, MONTHLY, SENTIMENT, kind_of, maybe_connected
+from deploy.training_cli import DAILY, FORECASTER, MONTHLY, SENTIMENT, kind_of, maybe_connected
 from streams import settings
 from streams.clock import iso
 from streams.messages import ModelAnnouncement
@@ -30,10 +30,11 @@ MEASURES = {
     FORECASTER: (("skill", "skill_pinball", "{:+.2%}"), ("windows", "windows", "{:,.0f}")),
     SENTIMENT: (("log loss", "log_loss", "{:.3f}"), ("headlines", "unseen_headlines", "{:,.0f}")),
     MONTHLY: (("RMSE", "rmse", "{:.4f}"), ("months", "unseen_months", "{:,.0f}")),
+    DAILY: (("RMSE, %", "rmse_per_cent", "{:.3f}"), ("days", "unseen_days", "{:,.0f}")),
 }
 
 
-Kind = Annotated[str, typer.Option(help="forecaster, or what `retrain --model` made: sentiment, monthly")]
+Kind = Annotated[str, typer.Option(help="forecaster, or what `retrain --model` made: sentiment, monthly, daily")]
 
 
 @app.command("list")
@@ -41,7 +42,8 @@ def listed_models(model: Kind = FORECASTER, report: Report = None) -> None:
     """List the trained models of this home, which one serves, and how they fared on what they had not seen.
 
     Forecasters: the newest data first, with the pinball loss that they save over a random walk on so many windows. Models of
-    headlines: their log loss on so many headlines. Networks of the outlook: their squared error's root on so many months.
+    headlines: their log loss on so many headlines. Networks of the outlook: their squared error's root on so many months; of
+    the daily study: the same in per cent of the close, on so many days.
     """
     from models import registry  # noqa: PLC0415 - the command line must answer --help at once
 

@@ -31,9 +31,10 @@ Shadow = Annotated[bool, typer.Option(help="where it is not promoted: let it for
 Ablated = Annotated[
     bool, typer.Option("--ablation/--no-ablation", help="train without sentiment too, and say what that is worth")
 ]
-FORECASTER, SENTIMENT, MONTHLY = "forecaster", "sentiment", "monthly"  # as the store names them
-KINDS = (FORECASTER, SENTIMENT, MONTHLY)
-EPOCHS = {FORECASTER: 12, SENTIMENT: 12, MONTHLY: 120}
+FORECASTER, SENTIMENT, MONTHLY, DAILY = "forecaster", "sentiment", "monthly", "daily"  # as the store names them
+KINDS = (FORECASTER, SENTIMENT, MONTHLY, DAILY)
+EPOCHS = {FORECASTER: 12, SENTIMENT: 12, MONTHLY: 120, DAILY: 30}
+JUDGED_BY = {MONTHLY: "months", DAILY: "days"}  # of the studies
 UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
@@ -91,7 +92,7 @@ def retrain(  # noqa: PLR0913, PLR0917 - a command's options are its arguments
         bool, typer.Option(help="with --every: also after drift, a quarter of --every after the last one at the soonest")
     ] = False,
     settle: Annotated[str, typer.Option(help="how long after a drift: the lake must hold minutes of what came after it")] = "30m",
-    epochs: Annotated[int | None, typer.Option(min=1, help="at most so many; default: 12, of the monthly networks 120")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="at most so many; default: 12, monthly 120, daily 30")] = None,
     seed: Seed = 7,
     windows: Windows = 20_000,
     newest: Newest = "",
@@ -99,26 +100,31 @@ def retrain(  # noqa: PLR0913, PLR0917 - a command's options are its arguments
     shadow: Shadow = False,
     ablation: Ablated = True,
     model: Annotated[
-        str, typer.Option(help="forecaster; sentiment: the model of headlines, on --labels; monthly: of the outlook, on --data")
+        str,
+        typer.Option(
+            help="forecaster; sentiment: of headlines, on --labels; monthly: of the outlook, daily: of the daily study, on --data"
+        ),
     ] = FORECASTER,
     labels: Annotated[
         Path | None, typer.Option(help="of headlines: a CSV with the columns label (positive, negative, neutral) and text")
     ] = None,
     data: Annotated[
-        Path | None, typer.Option(help="of the outlook: folder with us-daily/ and headlines*/; default: as `tickcast study`")
+        Path | None,
+        typer.Option(help="monthly, daily: folder with us-daily/, monthly with headlines*/ too; default: as `tickcast study`"),
     ] = None,
     report: Report = None,
 ) -> None:
     """Train again on what the lake holds now, once or on a schedule, at low priority; what serves goes on meanwhile.
 
     With `--model sentiment --labels FILE`: fit MiniLM's adapter and head again to labelled headlines, once. With `--model monthly
-    --data DIR`: fit the networks of the outlook again to the daily closes and headlines there, once.
+    --data DIR`: fit the networks of the outlook again to the daily closes and headlines there, once. With `--model daily --data
+    DIR`: train the daily study's network, which nothing serves, on the daily bars there, once.
     """
     epochs = epochs or EPOCHS[kind_of(model)]
     if model == SENTIMENT:
         _retrain_sentiment(labels, every, epochs, seed, report)
-    elif model == MONTHLY:
-        _retrain_monthly(data, every, epochs, seed, report)
+    elif model in JUDGED_BY:
+        _retrain_study(model, data, every, epochs, seed, report)
     elif not every:
         _train(_choice(epochs, seed, windows, newest, precision), _how(1, "auto", shadow, ablation), report)
     else:
@@ -203,18 +209,21 @@ def _retrain_sentiment(labels: Path | None, every: str, epochs: int, seed: int, 
     _show(announcement, "on unseen headlines", report)
 
 
-def _retrain_monthly(data: Path | None, every: str, epochs: int, seed: int, report: Path | None) -> None:
+def _retrain_study(  # noqa: PLR0913, PLR0917 - as the command's
+    model: str, data: Path | None, every: str, epochs: int, seed: int, report: Path | None
+) -> None:
     if every:
-        raise SettingsError("--model monthly takes no --every: files do not grow by the clock; run it once they have")
+        raise SettingsError(f"--model {model} takes no --every: files do not grow by the clock; run it once they have")
     from deploy import study_cli  # noqa: PLC0415 - the command line must answer --help at once
-    from models.studies import monthly_file, monthly_refit  # noqa: PLC0415
+    from models.studies import daily_refit, monthly_file, monthly_refit  # noqa: PLC0415
     from models.studies.base import Options  # noqa: PLC0415
 
     with study_cli.telling() as tell:
         config = maybe_connected(settings.load())
         options = Options(config, study_cli.data_folder(data), seeds=monthly_file.SEEDS, tell=tell)
-        announcement = monthly_refit.refit(options, seed=seed, epochs=epochs)
-    _show(announcement, "on unseen months", report)
+        refit = monthly_refit.refit if model == MONTHLY else daily_refit.refit
+        announcement = refit(options, seed=seed, epochs=epochs)
+    _show(announcement, f"on unseen {JUDGED_BY[model]}", report)
 
 
 def _choice(epochs: int, seed: int, windows: int, newest: str, precision: str) -> Any:

@@ -1,6 +1,6 @@
 """The model store: one folder a model, written whole or not at all, checked before use, announced on `models`.
 
-    HOME/models/NAME/MODEL_ID/model.onnx    what is served; its sha256 names the model (monthly: model.safetensors)
+    HOME/models/NAME/MODEL_ID/model.onnx    what is served; its sha256 names the model (monthly, daily: model.safetensors)
                               model.keras   what training can go on from
                               losses.json   `Losses`, of what is fitted by epochs
                               meta.json     a `ModelCard`
@@ -42,8 +42,8 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
     """What is known about a model; `meta.json`.
 
     `scaler` tells, for each feature, the mean and the standard deviation of the training part; the graph holds them too
-    and applies them. `files` has the sha256 of each file beside the card, `served` is the one that serves. A model of texts has
-    no features and horizons.
+    and applies them; `scaling` is the rule in words where those two are not all of it. `files` has the sha256 of each file
+    beside the card, `served` is the one that serves. A model of texts has no features and horizons.
     """
 
     name: str
@@ -55,6 +55,7 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
     quantiles: tuple[str, ...] = ()
     data_cutoff_ts_us: int = 0
     scaler: dict[str, tuple[float, float]] = {}
+    scaling: str = ""
     metrics: dict[str, float] = {}
     model_id: str = ""
     files: dict[str, str] = {}
@@ -270,6 +271,11 @@ def champion(settings: Settings, name: str) -> StoredModel | None:
         with contextlib.suppress(ModelError):
             return find(settings, name, promotion.model_id)
     return newest(settings, name)
+
+
+def promoted(settings: Settings, name: str) -> StoredModel | None:
+    """Return the champion called `name` where anybody was ever promoted, as :func:`champion`; else None, whatever is stored."""
+    return champion(settings, name) if promotions(settings, name) else None
 
 
 def load(uri: str, sha256: str) -> StoredModel:

@@ -17,8 +17,9 @@ from streams.errors import ModelError
 from streams.messages import ModelAnnouncement
 from streams.settings import Settings
 
-# As in `models.forecaster.recurrent_recipe`, `models.sentiment.base` and `models.outlook.pretrained`, whose import takes seconds.
-Kind = Literal["forecaster", "sentiment", "monthly"]
+# As `NAME` in `models.forecaster.recurrent_recipe`, `models.sentiment.base`, `models.outlook.pretrained` and
+# `models.studies.daily_model`, whose import takes seconds.
+Kind = Literal["forecaster", "sentiment", "monthly", "daily"]
 FAMILIES: tuple[Kind, ...] = get_args(Kind)
 MAX_CARDS = 200
 

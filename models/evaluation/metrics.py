@@ -161,5 +161,15 @@ def direction(expected: ArrayLike, realised: ArrayLike) -> float:
     return float((x == y)[signed].mean()) if signed.any() else math.nan
 
 
+def mean_by(keys: ArrayLike, values: ArrayLike) -> Array:
+    """Return the mean of `values` for each different one of `keys`, [n] both, in the order of the keys.
+
+    Symbols move together, so their losses are averaged over a day, say, before they are tested.
+    """
+    different, of = np.unique(np.asarray(keys), return_inverse=True)
+    means: Array = np.bincount(of, _array(values), len(different)) / np.bincount(of, minlength=len(different))
+    return means
+
+
 def _array(values: ArrayLike) -> Array:
     return np.asarray(values, dtype=np.float64)

@@ -85,9 +85,7 @@ def losses_of(trial: Trial, name: str, at: int) -> tuple[Array, Array]:
 
 def by_minute(trial: Trial, values: Array) -> Array:
     """Return the means of `values` over the symbols of each minute, in the order of time."""
-    minutes, of = np.unique(trial.minutes, return_inverse=True)
-    means: Array = np.bincount(of, values, len(minutes)) / np.bincount(of, minlength=len(minutes))
-    return means
+    return metrics.mean_by(trial.minutes, values)
 
 
 def variances(quantiles: Array) -> Array:

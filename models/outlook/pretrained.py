@@ -8,23 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import msgspec
-from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
+from models import tensor_file
 from models.outlook.scaling import Scaler
 from models.sentiment.files import checked_sha256, sha256
+from models.tensor_file import Tensors as Weights
 from streams.errors import ModelError
 
 NAME = "monthly"  # of all such models together, in the store and on `models`
 FILE = Path(__file__).with_name("pretrained.safetensors")
-KEY = "tickcast"  # of the metadata
 VERSION = 1
-
-Weights = dict[str, NDArray[Any]]
 
 
 class About(msgspec.Struct, frozen=True):
@@ -83,12 +78,9 @@ class Held(msgspec.Struct, frozen=True):
 def write(path: Path, weights: Sequence[Weights], about: About) -> None:
     """Write the file and, beside it, its checksum; whoever reads finds both or the ones before."""
     tensors = {f"{number}.{name}": tensor for number, one in enumerate(weights) for name, tensor in one.items()}
-    scratch = path.with_suffix(".tmp")
-    save_file(tensors, scratch, {KEY: msgspec.json.encode(about).decode()})
     checksum = path.with_suffix(".sha256")
     checksum.unlink(missing_ok=True)
-    scratch.chmod(0o644)  # it was made for its maker's eyes alone
-    scratch.replace(path)
+    tensor_file.write(path, tensors, about)
     checksum.write_text(f"{sha256(path)}  {path.name}\n", encoding="ascii")
 
 
@@ -101,12 +93,7 @@ def read(path: Path = FILE) -> Held:
         It is missing, damaged, or of another version.
     """
     digest = checked_sha256(path, path.with_suffix(".sha256"))
-    try:
-        with safe_open(path, framework="numpy") as file:
-            about = msgspec.json.decode(file.metadata()[KEY], type=About)
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
-    except (SafetensorError, KeyError, TypeError, msgspec.MsgspecError) as error:
-        raise ModelError(f"{path} is no outlook model of this version ({error}); reinstall tickcast") from error
+    about, tensors = tensor_file.read(path, About)
     if about.version != VERSION:
         raise ModelError(f"{path} is of version {about.version}, not {VERSION}; reinstall tickcast")
     return Held(f"outlook-{digest[:8]}", about, _networks(tensors))

@@ -148,10 +148,9 @@ def _card(folder: Path, seed: int, decision: Decision) -> ModelCard:
 
 
 def _decided(settings: Settings, challenger: SentimentModel, labels: Labels) -> Decision:
-    stored = registry.champion(settings, NAME) if registry.promotions(settings, NAME) else None
-    if stored is not None and stored.card.model_id == challenger.model_id:  # it was killed after it had been promoted
-        reason = registry.promotions(settings, NAME)[-1].reason
-        return Decision(promoted=True, reason=reason, metrics=stored.card.metrics)
+    stored = registry.promoted(settings, NAME)
+    if (known := session.already(settings, stored, challenger.model_id)) is not None:
+        return known
     champion: SentimentModel = base.load(settings) if stored is None else onnx_runtime.load(stored.folder)
     shares = np.mean([example.target for example in (*labels.train, *labels.warmth)], axis=0)
     return decide(_losses(challenger, labels.unseen), _losses(champion, labels.unseen), _of_shares(shares, labels.unseen))

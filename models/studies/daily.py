@@ -15,13 +15,15 @@ from typing import Any, get_args
 import msgspec
 import numpy as np
 
+from models.evaluation import metrics
 from models.evaluation.metrics import Array
 from models.evaluation.significance import diebold_mariano, verdict
 from models.studies import daily_data, daily_pictures, pool, rows
 from models.studies.base import Column, Options, Report, Row, Table
 from models.studies.daily_data import Source
 from models.studies.daily_files import DAYS, Days
-from models.studies.daily_network import Task, View, train_alone
+from models.studies.daily_network import Task, train_alone
+from models.studies.daily_windows import View
 from models.studies.resume import Parts, key_of
 from models.studies.rows import DM, MAE, RMSE
 
@@ -66,8 +68,7 @@ class Daily:
         place = options.folder / Daily.name
         symbols, days = (QUICK_SYMBOLS, QUICK_DAYS) if options.quick else (SYMBOLS, DAYS)
         source = daily_data.source(options.settings, options.data, place, symbols, days)
-        pool.each(daily_data.make, [] if Path(source.out).is_dir() else [source], lambda _done: options.tell("windows", 0, 1))
-        options.tell("windows", 1, 1)
+        daily_data.ensure(source, options.tell)
         tasks = _tasks(options, source)
         parts = Parts(Path(tasks[0].parts))
         due = [task for task in tasks if parts.read(task.name) is None]
@@ -225,7 +226,8 @@ def _pooled_table(found: dict[str, Forecasts]) -> Table:
 
 def _pooled(name: str, one: Forecasts) -> Row:
     errors = 100 * (one.said - one.came) / one.naive
-    test = diebold_mariano(_by_day(one, (errors**2).mean(axis=0)), _by_day(one, _naive_errors(one) ** 2))
+    losses, naive_losses = (errors**2).mean(axis=0), _naive_errors(one) ** 2
+    test = diebold_mariano(metrics.mean_by(one.day, losses), metrics.mean_by(one.day, naive_losses))
     return Row(name, "ours", {**_sizes(errors), DM.name: (test.p_value,)}, verdict(test))
 
 
@@ -243,13 +245,6 @@ def _sizes(errors: Array) -> dict[str, tuple[float, ...]]:
         MAE.name: tuple(np.abs(errors).mean(axis=1).tolist()),
         RMSE.name: tuple(np.sqrt((errors**2).mean(axis=1)).tolist()),
     }
-
-
-def _by_day(one: Forecasts, losses: Array) -> Array:
-    """Return the means of `losses` over the symbols of each day, in the order of time."""
-    days, of = np.unique(one.day, return_inverse=True)
-    means: Array = np.bincount(of, losses, len(days)) / np.bincount(of, minlength=len(days))
-    return means
 
 
 def _worker_table(outcome: _Outcome) -> Table:

@@ -15,7 +15,8 @@ import numpy as np
 import polars as pl
 
 from models.quiet import stderr_muted
-from models.studies import daily_files
+from models.studies import daily_files, pool
+from models.studies.base import Tell
 from models.studies.daily_files import Days
 from models.studies.resume import key_of
 from streams.errors import EnvironmentFault, SourceError
@@ -72,6 +73,12 @@ def _check(rows: pl.DataFrame, symbol: str) -> None:
         known = [times for times in SPLITS if abs(max(ratio, 1 / ratio) / times - 1) < NEAR] if ratio > 0 else []
         if known:
             raise SourceError(f"{symbol} moved by a factor of {known[0]} on {day}: a split; give prices that are adjusted for it")
+
+
+def ensure(what: Source, tell: Tell) -> None:
+    """Make the windows where they are not there yet; errors as for :func:`make`."""
+    pool.each(make, [] if Path(what.out).is_dir() else [what], lambda _done: tell("windows", 0, 1))
+    tell("windows", 1, 1)
 
 
 def make(what: Source) -> None:

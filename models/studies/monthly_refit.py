@@ -114,10 +114,9 @@ def _card(challenger: Held, seed: int, decision: Decision) -> ModelCard:
 
 
 def _decided(options: Options, challenger: Held, later: Samples) -> Decision:
-    past = registry.promotions(options.settings, NAME)
-    stored = registry.champion(options.settings, NAME) if past else None
-    if stored is not None and stored.card.model_id == challenger.model_id:  # it was killed after it had been promoted
-        return Decision(promoted=True, reason=past[-1].reason, metrics=stored.card.metrics)
+    stored = registry.promoted(options.settings, NAME)
+    if (known := session.already(options.settings, stored, challenger.model_id)) is not None:
+        return known
     return decide(challenger, pretrained.read() if stored is None else pretrained.read(stored.served), later)
 
 
@@ -133,8 +132,7 @@ def decide(challenger: Held, champion: Held, unseen: Samples) -> Decision:
     both = unseen.where(unseen.as_of >= np.datetime64(champion.about.trained_until))
     count = len(np.unique(both.until))
     if count < LEAST:
-        few = f"{count} months that neither model has seen are too few for a test"
-        return Decision(promoted=False, reason=f"not promoted: {few}; no demonstrated edge", metrics={})
+        return promotion.too_few(f"{count} months that neither model has seen")
     ours, theirs = _said(challenger, both), _said(champion, both)
     zero, mean = np.zeros(len(both)), np.full(len(both), challenger.about.usual_return)
     against, naive, average = (monthly_rows.against(ours.expected, one, both) for one in (theirs.expected, zero, mean))

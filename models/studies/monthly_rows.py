@@ -65,7 +65,7 @@ def errors(expected: Array, samples: Samples) -> dict[str, tuple[float, ...]]:
 def against(expected: Array, naively: Array, samples: Samples) -> Test:
     """Return the test of `expected` [seeds, n] against `naively` [n] or [seeds, n]."""
     losses, naive_losses = (((np.atleast_2d(one) - samples.changes) ** 2).mean(axis=0) for one in (expected, naively))
-    return diebold_mariano(_by_month(losses, samples), _by_month(naive_losses, samples))
+    return diebold_mariano(metrics.mean_by(samples.until, losses), metrics.mean_by(samples.until, naive_losses))
 
 
 def per_stock(expected: Array, samples: Samples) -> tuple[Row, ...]:
@@ -136,9 +136,3 @@ def _held(  # noqa: PLR0913, PLR0917
     tells = metrics.correlation(widths, np.abs(samples.changes - (low + high) / 2))
     values = {HELD_80.name: (held["80"],), HELD_95.name: (held["95"],), WIDTH.name: (POINTS * float((high - low).mean()),)}
     return Row(name, kind, values | ({} if math.isnan(tells) else {TELLS.name: (tells,)}), note=note)
-
-
-def _by_month(losses: Array, samples: Samples) -> Array:
-    _, of = np.unique(samples.until, return_inverse=True)
-    means: Array = np.bincount(of, losses) / np.bincount(of)
-    return means

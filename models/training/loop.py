@@ -121,7 +121,7 @@ class Trainer:
         ModelError
             The loss is no longer a number.
         """
-        history, best = History(), self._weights()
+        history, best = History(), self.weights()
         if checkpoint is not None and (found := checkpoint.read()) is not None:
             history, best = History(found.train, found.validation), found.best
             self._restore(found.state)
@@ -131,7 +131,7 @@ class Trainer:
             history.validation.append(self._validate(*validation))
             if not math.isfinite(history.train[-1] + history.validation[-1]):
                 raise ModelError("training diverged: the loss is not a number; look for damaged rows in the lake")
-            best = self._weights() if history.best == epoch else best
+            best = self.weights() if history.best == epoch else best
             if checkpoint is not None:
                 checkpoint.write(history.train, history.validation, best, self._state())
             tell(history)
@@ -192,7 +192,8 @@ class Trainer:
             total += float(tf.reduce_sum(self._losses(targets[at : at + FORWARD], answers)))
         return total / len(features)
 
-    def _weights(self) -> list[Samples]:
+    def weights(self) -> list[Samples]:
+        """Return all weights that are trained, layer by layer."""
         return [_value(variable) for variable in self.network.trainable_variables]
 
     def _state(self) -> list[Any]:

@@ -31,6 +31,7 @@ AT = HORIZONS_MIN.index(HORIZON_MIN)
 NOMINAL = 0.8
 SLACK = 0.02  # by how much more than the champion's its intervals may fall short
 LEAST_MINUTES = 60  # unseen minutes; of fewer no test is made
+TOO_FEW = "are too few for a test; no demonstrated edge"
 
 
 @dataclass(frozen=True)
@@ -93,11 +94,12 @@ def ruled(against: Test, against_naive: Test, figures: dict[str, float], found: 
     against, against_naive : Test
         Of the challenger's losses against the champion's and the naive forecast's.
     figures : dict[str, float]
-        With `covered_80` and `champion_covered_80`, the shares that the 80 % intervals held.
+        With `covered_80` and `champion_covered_80`, the shares that the 80 % intervals held; without them where the models
+        have no intervals, and the last clause of the rule has nothing to compare.
     found, beside : str
         What the two tests came to, in words.
     """
-    covered, champion_covered = figures["covered_80"], figures["champion_covered_80"]
+    covered, champion_covered = (figures.get(name, NOMINAL) for name in ("covered_80", "champion_covered_80"))
     if not against.better:
         return Decision(promoted=False, reason=f"not promoted: {found}, and {beside}", metrics=figures)
     if against_naive.worse:
@@ -126,19 +128,31 @@ def ablation(model: Forecaster, blind: Forecaster, unseen: Block) -> Ablation | 
 
 
 def _undecided(champion: Forecaster | None, unseen: Block) -> Decision:
-    few = f"{unseen.n_minutes} unseen minutes are too few for a test; no demonstrated edge"
+    what = f"{unseen.n_minutes} unseen minutes"
     if champion is None:
-        return Decision(promoted=True, reason=f"promoted unchallenged: {few}", metrics={})
-    return Decision(promoted=False, reason=f"not promoted: {few}", metrics={})
+        return Decision(promoted=True, reason=f"promoted unchallenged: {what} {TOO_FEW}", metrics={})
+    return too_few(what)
+
+
+def too_few(what: str) -> Decision:
+    """Return the decision where `what`, so many observations in words, are too few for a test: the champion stays."""
+    return Decision(promoted=False, reason=f"not promoted: {what} {TOO_FEW}", metrics={})
+
+
+def unchallenged(figures: dict[str, float], found: str) -> Decision:
+    """Return the decision on a model that has no champion to beat: it serves beside the baseline, whatever it is worth.
+
+    Parameters
+    ----------
+    found : str
+        What the test against the naive forecast came to, in words, and which edge that is.
+    """
+    return Decision(promoted=True, reason=f"promoted unchallenged: there was no champion; {found}", metrics=figures)
 
 
 def _first(figures: dict[str, float], against_naive: Test, beside: str) -> Decision:
-    """Decide of a model that has no champion to beat: it serves beside the baseline, whatever it is worth, and is judged live."""
     edge = "" if against_naive.better else "; no demonstrated edge"
-    reason = (
-        f"promoted unchallenged: there was no champion; on {figures['unseen_minutes']:.0f} unseen minutes it is {beside}{edge}"
-    )
-    return Decision(promoted=True, reason=reason, metrics=figures)
+    return unchallenged(figures, f"on {figures['unseen_minutes']:.0f} unseen minutes it is {beside}{edge}")
 
 
 def _short(covered: float) -> float:
@@ -153,9 +167,7 @@ def _losses(model: Forecaster, unseen: Block) -> Array:
     """Return the mean pinball loss of each minute at the tested horizon, in the order of time."""
     answer = model.forecast(unseen.part.windows)
     losses = metrics.pinball(LEVELS, answer.quantiles[:, AT], unseen.part.targets[:, AT]).mean(axis=1)
-    minutes, of = np.unique(unseen.minutes, return_inverse=True)
-    means: Array = np.bincount(of, losses, len(minutes)) / np.bincount(of, minlength=len(minutes))
-    return means
+    return metrics.mean_by(unseen.minutes, losses)
 
 
 def _covered(model: Forecaster, part: Part) -> float:

@@ -66,6 +66,14 @@ def reporting(settings: Settings) -> Iterator[tuple[KafkaProducer | None, Say]]:
         client.close()
 
 
+def already(settings: Settings, champion: StoredModel | None, model_id: str) -> Decision | None:
+    """Return the decision that made the challenger `model_id` the `champion` before its training was killed; else None."""
+    if champion is None or champion.card.model_id != model_id:
+        return None
+    reason = registry.promotions(settings, champion.card.name)[-1].reason
+    return Decision(promoted=True, reason=reason, metrics=champion.card.metrics)
+
+
 def told(model: StoredModel, decision: Decision, uri: str) -> ModelAnnouncement:
     """Return what to announce of `model`, which others find at `uri`."""
     announcement = model.announcement(promoted=decision.promoted, reason=decision.reason)

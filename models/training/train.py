@@ -166,7 +166,7 @@ def _decided(settings: Settings, place: Place, model: StoredModel, blind: Foreca
     path = place.folder / DECISION
     if path.is_file():
         return msgspec.json.decode(path.read_bytes(), type=Decision)
-    champion = registry.champion(settings, NAME) if registry.promotions(settings, NAME) else None
+    champion = registry.promoted(settings, NAME)
     decision = _compared(model, champion, unseen)
     if blind is not None:
         decision = _with_ablation(model, blind, unseen, decision)

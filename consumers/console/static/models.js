@@ -67,7 +67,7 @@ export class ModelsView {
   }
 }
 
-const OF = { forecaster: "prices", sentiment: "headlines", monthly: "months" };
+const OF = { forecaster: "prices", sentiment: "headlines", monthly: "months", daily: "days" };
 
 /** @param {{families: any[], announced: any[]}} known @param {(model_id: string) => void} promote */
 function showModels({ families, announced }, promote) {

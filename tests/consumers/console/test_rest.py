@@ -32,6 +32,7 @@ from models.forecaster import recurrent_recipe
 from models.outlook import pretrained
 from models.registry import Losses, Promotion
 from models.sentiment import base
+from models.studies import daily_model
 from streams import bus
 from streams.messages import DeadLetter, Event, ModelAnnouncement
 from streams.settings import Secret, Settings
@@ -148,12 +149,12 @@ def test_models_dead_letters_events_and_counts(address: str, config: Settings) -
     store.mkdir(parents=True)
     (store / registry.PROMOTIONS).write_bytes(msgspec.json.encode([Promotion(model_id="lstm-0", reason="the first")]))
     known = got(address, "/v1/models")
-    [forecaster, texts, outlook] = known["families"]
+    [forecaster, *others] = known["families"]
     assert (forecaster["champion"], forecaster["promotions"]) == (
         "lstm-1",
         [{"model_id": "lstm-0", "reason": "the first", "at_us": 0}],
     )
-    assert [(one["name"], one["champion"]) for one in (texts, outlook)] == [("sentiment", None), ("monthly", None)]
+    assert [(one["name"], one["champion"]) for one in others] == [("sentiment", None), ("monthly", None), ("daily", None)]
     assert known["announced"] == [msgspec.to_builtins(ANNOUNCED)]
     [letter] = got(address, "/v1/dead_letters")["items"]
     assert base64.b64decode(letter["letter"]["value_base64"]) == b"{nonsense"
@@ -246,7 +247,7 @@ def test_the_rate_limit_answers_429() -> None:
 
 
 def test_the_names_in_the_store_are_those_that_training_writes() -> None:
-    assert (recurrent_recipe.NAME, base.NAME, pretrained.NAME) == models.FAMILIES
+    assert (recurrent_recipe.NAME, base.NAME, pretrained.NAME, daily_model.NAME) == models.FAMILIES
 
 
 @contextmanager

@@ -10,11 +10,12 @@ import msgspec
 import numpy as np
 import polars as pl
 import pytest
+from numpy.typing import NDArray
 
-from models.studies import daily_data, daily_network
-from models.studies.daily_network import CLOSE, WINDOW, Windows
+from models.studies import daily_data, daily_windows
+from models.studies.daily_windows import CLOSE, WINDOW, Scaled, View, Windows
 from streams import settings
-from streams.errors import SourceError
+from streams.errors import ModelError, SourceError
 from streams.settings import Settings
 from tests.models.studies.files import bars, stock
 
@@ -62,8 +63,8 @@ daily_data.make(msgspec.json.decode(sys.stdin.buffer.read(), type=daily_data.Sou
 READ = """
 import sys, numpy as np
 from pathlib import Path
-from models.studies import daily_network
-found = daily_network.read(Path(sys.argv[1]))
+from models.studies import daily_windows
+found = daily_windows.read(Path(sys.argv[1]))
 np.savez(sys.argv[2], **found._asdict())
 """
 
@@ -102,12 +103,12 @@ def run(program: str, *arguments: str, stdin: bytes = b"") -> None:
     assert done.returncode == 0, done.stderr.decode()[-3000:]
 
 
-def windows(count: int = 200) -> Windows:
-    """Return windows of two symbols, prices of one a hundred times the other's."""
+def windows(count: int = 200, rise: float = 0.0) -> Windows:
+    """Return windows of two symbols that rise by `rise` a day, prices of one a hundred times the other's."""
     chance = np.random.default_rng(3)
     parts = []
     for times, symbol in ((1.0, "A"), (100.0, "B")):
-        close = times * np.exp(np.cumsum(chance.normal(0, 0.01, count + WINDOW)))
+        close = times * np.exp(np.cumsum(chance.normal(rise, 0.01, count + WINDOW)))
         rows = np.stack([close, close * 1.01, close * 0.99, close, 1e6 + close, close, close, np.full(len(close), 0.001)], axis=1)
         rows[:, 7] = np.concatenate([[0.0], np.diff(np.log(close))])
         taken = np.stack([rows[at : at + WINDOW] for at in range(count)])
@@ -115,20 +116,24 @@ def windows(count: int = 200) -> Windows:
     return Windows(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
 
 
+def scaled(made: Windows, train: NDArray[np.bool_], view: View) -> Scaled:
+    return daily_windows.seen(made, daily_windows.scale_of(made.take(train), view), view)
+
+
 @pytest.mark.parametrize("view", ["prices", "returns"])
-def test_what_a_network_is_scaled_by_comes_from_the_training_part_alone(view: daily_network.View) -> None:
+def test_what_a_network_is_scaled_by_comes_from_the_training_part_alone(view: View) -> None:
     made = windows()
     train = made.day < 100
     changed = Windows(np.where(train[:, None, None], made.rows, 7 * made.rows), made.next_close, made.day, made.symbols)
-    before, after = (daily_network.scaled(one, train, view) for one in (made, changed))
+    before, after = (scaled(one, train, view) for one in (made, changed))
     assert np.array_equal(before.features[train], after.features[train])
     assert np.array_equal(before.targets[train], after.targets[train])
 
 
 @pytest.mark.parametrize("view", ["prices", "returns"])
-def test_targets_become_the_prices_that_came(view: daily_network.View) -> None:
+def test_targets_become_the_prices_that_came(view: View) -> None:
     made = windows()
-    seen = daily_network.scaled(made, made.day < 100, view)
+    seen = scaled(made, made.day < 100, view)
     assert np.allclose(seen.prices(seen.targets.astype(float)), made.next_close, rtol=1e-5)
     assert seen.features.shape == (400, WINDOW, 8)
     assert np.isfinite(seen.features).all()
@@ -136,5 +141,12 @@ def test_targets_become_the_prices_that_came(view: daily_network.View) -> None:
 
 def test_a_network_on_returns_that_says_nothing_is_persistence() -> None:
     made = windows()
-    seen = daily_network.scaled(made, made.day < 100, "returns")
+    seen = scaled(made, made.day < 100, "returns")
     assert np.allclose(seen.prices(np.zeros(400)), made.last)
+
+
+def test_a_symbol_that_the_network_has_not_learnt_is_refused() -> None:
+    made = windows()
+    scale = daily_windows.scale_of(made.take(made.symbols == "A"), "returns")
+    with pytest.raises(ModelError, match="nothing of B"):
+        daily_windows.seen(made, scale, "returns")
