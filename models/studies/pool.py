@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from functools import cache
 from multiprocessing import connection, get_context, parent_process
 from typing import TypeVar
 
@@ -57,8 +58,9 @@ def _end_after(sentinel: int) -> None:
     os._exit(1)
 
 
+@cache
 def one_thread() -> None:
-    """Keep TensorFlow to one thread, and its sums in one order; before it computes anything."""
+    """Keep TensorFlow to one thread, and its sums in one order: once in a process, before it computes anything."""
     from models.forecaster.recurrent import tf  # noqa: PLC0415 - seconds
 
     tf.get_logger().setLevel("ERROR")  # it warns of each network that is built anew, which is what workers do

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 
 import pytest
+from playwright.sync_api import expect
 
 from consumers.console.outlooks import Outlooks
 from consumers.console.server import Backends, ConsoleServer, listen
@@ -18,6 +19,7 @@ from streams.testing import eventually
 from tests.consumers.console.samples import sent
 
 HOST = "127.0.0.1"
+expect.set_options(timeout=30_000)  # milliseconds: what a page says in a moment takes longer where everything runs on two cores
 Console = Callable[[], AbstractContextManager[str]]
 Produce = Callable[..., None]
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 
-from models.studies import catalog, daily_files, report, rows
+from models.studies import catalog, daily_files, pool, report, rows
 from models.studies.base import Picture, Report, Table
 from models.studies.resume import Parts, key_of
 from streams.errors import SettingsError, SourceError
@@ -123,3 +124,17 @@ def test_keys_tell_apart_what_was_joined() -> None:
 def test_an_unknown_study_is_refused() -> None:
     with pytest.raises(SettingsError, match="no study 'nope'"):
         catalog.named("nope")
+
+
+def _computes(_number: int) -> None:
+    """Set threads as a walk of a recurrent recipe does, then compute: after that TensorFlow takes no other number."""
+    pool.one_thread()
+    recurrent = import_module("models.forecaster.recurrent")
+    recurrent.prepare()
+    assert int(recurrent.tf.constant(1) + 1) == 2
+
+
+def test_a_worker_trains_one_network_after_another() -> None:
+    done: list[int] = []
+    pool.each(_computes, (1, 2, 3), done.append, workers=1)
+    assert done == [0, 1, 2, 3]
