@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-import torch  # noqa: F401 - first of all: loaded after TensorFlow, by whichever test comes first, it aborts the process
+import triton  # noqa: F401 - PyTorch's compiler; loaded after TensorFlow, as some orders of tests would, it aborts the process
 
 from deploy.local import broker as local_broker
 from streams import bus, settings
