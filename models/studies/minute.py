@@ -139,14 +139,15 @@ def _trial(name: str, part: dict[str, Any]) -> Trial:
 
 def _report(options: Options, trials: Sequence[Trial], figures: Sequence[Figures]) -> Report:
     first = figures[0]
+    tables = tuple(_table(trials, figures, at) for at in range(len(HORIZONS_MIN)))
     return Report(
         study=Minute.name,
         title="The minute-level system, walk-forward" + (" (quick: figures mean nothing)" if options.quick else ""),
         about=_about(options, first),
-        tables=tuple(_table(trials, figures, at) for at in range(len(HORIZONS_MIN))),
-        verdicts=tuple(report.verdicts(first)),
+        tables=tables,
+        verdicts=tuple(_verdicts(tables)),
         pictures=tuple(Picture(caption, png) for caption, png in plots.pictures(trials[0], first)),
-        notes=(*report.NOTES, "Verdict sentences and pictures are of the first seed; ± is the standard deviation over seeds."),
+        notes=(*report.NOTES, "Pictures are of the first seed; ± is the standard deviation over seeds."),
         facts={"model_ids": first["model_ids"], "by_symbol": _by_symbol(first)},
     )
 
@@ -163,6 +164,14 @@ def _table(trials: Sequence[Trial], figures: Sequence[Figures], at: int) -> Tabl
     return Table(f"{HORIZONS_MIN[at]} minutes ahead", COLUMNS, (*made, _row(trials[:1], figures, catalog.NAIVE, at)))
 
 
+def _verdicts(tables: Sequence[Table]) -> Iterator[str]:
+    """Yield what the tests over all seeds say of each model, by horizon."""
+    for rows in zip(*(table.rows for table in tables), strict=True):
+        if rows[0].kind == "ours":
+            said = (f"{horizon} min: price {row.verdict}, {row.note}" for horizon, row in zip(HORIZONS_MIN, rows, strict=True))
+            yield f"{rows[0].name}: {'; '.join(said)}."
+
+
 def _row(trials: Sequence[Trial], figures: Sequence[Figures], name: str, at: int) -> Row:
     own = [one["models"][name][str(HORIZONS_MIN[at])] for one in figures[: len(trials)]]
     values = {MAE.name: "mae", RMSE.name: "rmse", CRPS.name: "crps"}
@@ -174,7 +183,7 @@ def _row(trials: Sequence[Trial], figures: Sequence[Figures], name: str, at: int
     shown |= {SKILL.name: tuple(one["skill"] for one in own), PINBALL.name: tuple(one["skill_pinball"] for one in own)}
     shown |= {DM.name: (point.p_value,), PINBALL_DM.name: (interval.p_value,)}
     shown |= {R.name: tuple(one["r"] for one in own if one["r"] is not None)}
-    return Row(name, "ours", shown, verdict(point), f"intervals: {verdict(interval)}")
+    return Row(name, "ours", shown, verdict(point), f"intervals {verdict(interval)}")
 
 
 def _test(trials: Sequence[Trial], name: str, at: int, which: int) -> Any:
