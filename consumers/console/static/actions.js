@@ -84,23 +84,37 @@ export async function confirmed(question, yes) {
   return (await answered("confirm")) === "yes";
 }
 
+/** Who waits for a dialog's answer. Not by its `close`, which is told late: a dialog that is opened again at once would hear that of the time before.
+ * @type {Map<HTMLDialogElement, (value: string) => void>} */
+const waiting = new Map();
+
 /** @param {string} id of a dialog @returns {Promise<string>} the value of the button that closed it; empty where Escape did */
 function answered(id) {
   const dialog = /** @type {HTMLDialogElement} */ (byId(id));
-  dialog.returnValue = "";
   dialog.showModal();
-  return new Promise((resolve) => dialog.addEventListener("close", () => resolve(dialog.returnValue), { once: true }));
+  return new Promise((resolve) => waiting.set(dialog, resolve));
+}
+
+/** @param {HTMLDialogElement} dialog @param {string} value */
+function close(dialog, value) {
+  const resolve = waiting.get(dialog);
+  waiting.delete(dialog);
+  dialog.close(value);
+  resolve?.(value);
 }
 
 /** The buttons of the dialogs close them with their value; forms would, but none may be sent from this page. */
 export function listenToDialogs() {
-  for (const button of document.querySelectorAll("dialog button")) {
-    button.addEventListener("click", () => button.closest("dialog")?.close(button.getAttribute("value") ?? ""));
+  for (const dialog of document.querySelectorAll("dialog")) {
+    dialog.addEventListener("cancel", () => close(dialog, ""));
+    for (const button of dialog.querySelectorAll("button")) {
+      button.addEventListener("click", () => close(dialog, button.getAttribute("value") ?? ""));
+    }
   }
   byId("token").addEventListener("keydown", (event) => {
     if (event.key !== "Enter") return;
     event.preventDefault(); // else it would press the button that gets the focus back
-    /** @type {HTMLDialogElement} */ (byId("ask-token")).close("yes");
+    close(/** @type {HTMLDialogElement} */ (byId("ask-token")), "yes");
   });
 }
 
