@@ -13,6 +13,7 @@ from safetensors.numpy import save_file
 from streams.errors import ModelError
 
 KEY = "tickcast"  # of the metadata
+SERVED = "model.safetensors"  # how such a file is called in the store
 Tensors = dict[str, NDArray[Any]]
 About = TypeVar("About", bound=msgspec.Struct)
 

@@ -239,7 +239,7 @@ def _machinery(router: APIRouter, feed: Feed, settings: Settings) -> None:
     @_get(router, "/v1/models/losses", list[Curves])
     def losses(
         request: Request,
-        name: Annotated[Kind | None, Query(description="forecaster or sentiment; without it: both")] = None,
+        name: Annotated[Kind | None, Query(description="of one kind of model; without it: of all")] = None,
         limit: Annotated[int, Query(ge=1, le=MAX_CARDS, description="how many models at most of each name")] = 12,
     ) -> Response:
         """Return the training and validation loss of each epoch, by stored model, the newest data first."""

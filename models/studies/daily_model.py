@@ -23,7 +23,6 @@ from models.studies.resume import Parts
 from models.tensor_file import Tensors
 
 NAME = "daily"  # of all such models together, in the store and on `models`
-SERVED = "model.safetensors"
 VIEW: daily_windows.View = "returns"
 SCALING = (
     "by symbol, from the days that were learnt from: logarithms of all over the newest close (of volume: log(1 + volume / its"

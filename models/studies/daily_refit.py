@@ -23,10 +23,11 @@ from models.studies import daily, daily_data, daily_decision, daily_files, daily
 from models.studies.base import Options
 from models.studies.daily_data import Source
 from models.studies.daily_decision import Answers
-from models.studies.daily_model import NAME, SERVED, Asked, Held
+from models.studies.daily_model import NAME, Asked, Held
 from models.studies.daily_network import Task
 from models.studies.daily_windows import COLUMNS, WINDOW
 from models.studies.resume import Arrays, Parts, key_of
+from models.tensor_file import SERVED
 from models.training import session
 from models.training.session import Decision
 from streams.errors import SourceError

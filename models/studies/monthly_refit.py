@@ -32,12 +32,12 @@ from models.studies.monthly import EPOCHS, MAIN, YEARS, Outcome
 from models.studies.monthly_data import Inputs, Samples
 from models.studies.monthly_trial import Plan, Trainings, Variant, weights_of
 from models.studies.resume import Parts, key_of
+from models.tensor_file import SERVED
 from models.training import promotion, session
 from models.training.session import Decision
 from streams.errors import SourceError
 from streams.messages import ModelAnnouncement
 
-SERVED = "model.safetensors"
 UNSEEN_MONTHS = 24
 
 

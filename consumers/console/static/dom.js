@@ -30,6 +30,13 @@ export function svg(tag, attributes, ...children) {
   return element;
 }
 
+/** A text in a picture. @param {number} x @param {number} y @param {string} text @param {string} name its class @param {string} anchor */
+export function label(x, y, text, name, anchor) {
+  const made = svg("text", { x, y, class: name, "text-anchor": anchor });
+  made.textContent = text;
+  return made;
+}
+
 /** Only web addresses become links: a headline may come from anywhere. @param {string} text @param {string} url @returns {HTMLElement} */
 export function linked(text, url) {
   if (!/^https?:\/\//i.test(url)) return make("span", { class: "text", text });

@@ -1,5 +1,7 @@
 // The forecast fan, drawn on the chart: the newest one, and past ones against what came.
 
+import { Primitive } from "./primitive.js";
+
 /** @typedef {import("./stream.js").Forecast} Forecast */
 /** @typedef {import("./stream.js").Bar} Bar */
 
@@ -10,35 +12,18 @@ const INTERVALS = [["0.025", "0.975", 0.16], ["0.1", "0.9", 0.2], ["0.25", "0.75
 export const onBar = (end_ts_us) => (end_ts_us - MINUTE_US) / 1e6;
 
 /** The fan as a series primitive: bands of one hue, the mean, and the random walk. */
-export class Fan {
+export class Fan extends Primitive {
   constructor() {
+    super();
     /** @type {Forecast[]} */
     this.forecasts = [];
     this.colours = { fan: "", walk: "" };
-    /** The chart and the series that it is attached to. @type {any} */
-    this.chart = null;
-    /** @type {any} */
-    this.series = null;
-    /** @type {(() => void) | undefined} */
-    this.requestUpdate = undefined;
-  }
-
-  /** @param {any} attached */
-  attached({ chart, series, requestUpdate }) {
-    Object.assign(this, { chart, series, requestUpdate });
   }
 
   /** @param {Forecast[]} forecasts of one model and one time, nearest horizon first */
   show(forecasts) {
     this.forecasts = forecasts;
     this.requestUpdate?.();
-  }
-
-  updateAllViews() {}
-
-  paneViews() {
-    const renderer = { draw: (/** @type {any} */ target) => target.useMediaCoordinateSpace((/** @type {any} */ scope) => this.draw(scope.context)) };
-    return [{ zOrder: () => "normal", renderer: () => renderer }];
   }
 
   autoscaleInfo() {

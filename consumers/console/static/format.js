@@ -81,3 +81,6 @@ export function duration(s) {
 export function bytes(bytes) {
   return bytes < 1e6 ? `${Math.max(1, Math.round(bytes / 1e3))} kB` : bytes < 1e9 ? `${(bytes / 1e6).toFixed(1)} MB` : `${(bytes / 1e9).toFixed(1)} GB`;
 }
+
+/** Whether a sentiment is so near to 0 that it says nothing either way. @param {number} score from -1 to 1 */
+export const isQuiet = (score) => Math.abs(score) < 0.05;

@@ -1,27 +1,19 @@
 // Sentiment under the chart: for each minute with headlines a stick from 0 to their mean score, with a head.
 
+import { isQuiet } from "./format.js";
+import { Primitive } from "./primitive.js";
+
 /** @typedef {{time: number, value: number}} Stick `time` in seconds, `value` from -1 to 1 */
 
-const QUIET = 0.05; // a score nearer to 0 says nothing either way
 const [STICK, HEAD] = [1.5, 3.5]; // pixels: the width, and the radius
 
 /** The sticks as a series primitive: bars would be as wide as a minute. */
-export class Lollipops {
+export class Lollipops extends Primitive {
   constructor() {
+    super();
     /** @type {Stick[]} */
     this.sticks = [];
     this.colours = { up: "", down: "", quiet: "" };
-    /** The chart and the series that it is attached to. @type {any} */
-    this.chart = null;
-    /** @type {any} */
-    this.series = null;
-    /** @type {(() => void) | undefined} */
-    this.requestUpdate = undefined;
-  }
-
-  /** @param {any} attached */
-  attached({ chart, series, requestUpdate }) {
-    Object.assign(this, { chart, series, requestUpdate });
   }
 
   /** @param {Stick[]} sticks */
@@ -30,20 +22,13 @@ export class Lollipops {
     this.requestUpdate?.();
   }
 
-  updateAllViews() {}
-
-  paneViews() {
-    const renderer = { draw: (/** @type {any} */ target) => target.useMediaCoordinateSpace((/** @type {any} */ scope) => this.draw(scope.context)) };
-    return [{ zOrder: () => "normal", renderer: () => renderer }];
-  }
-
   /** @param {CanvasRenderingContext2D} context */
   draw(context) {
     const foot = this.series.priceToCoordinate(0);
     for (const { time, value } of this.sticks) {
       const [x, y] = [this.chart.timeScale().timeToCoordinate(time), this.series.priceToCoordinate(value)];
       if (x === null || y === null || foot === null) continue;
-      context.fillStyle = Math.abs(value) < QUIET ? this.colours.quiet : value > 0 ? this.colours.up : this.colours.down;
+      context.fillStyle = isQuiet(value) ? this.colours.quiet : value > 0 ? this.colours.up : this.colours.down;
       context.fillRect(x - STICK / 2, Math.min(y, foot), STICK, Math.abs(y - foot));
       context.beginPath();
       context.arc(x, y, HEAD, 0, 2 * Math.PI);

@@ -1,6 +1,6 @@
 // The loss curves on the Models view: a small picture for each stored model, those of one kind on one scale.
 
-import { byId, make, say, svg } from "./dom.js";
+import { byId, label, make, say, svg } from "./dom.js";
 
 /** @typedef {{name: string, model_id: string, train: number[], validation: number[]}} Curves */
 
@@ -51,15 +51,8 @@ function picture({ model_id, train, validation }, [low, high], served) {
   const y = (/** @type {number} */ loss) => TOP + ((high - loss) / (high - low)) * (HEIGHT - TOP - BOTTOM);
   const line = (/** @type {number[]} */ losses, /** @type {string} */ name) => svg("polyline", { points: losses.map((loss, epoch) => `${x(epoch).toFixed(1)},${y(loss).toFixed(1)}`).join(" "), class: name });
   const dots = [...(train.length > 1 ? [] : [svg("circle", { cx: x(0), cy: y(train[0]), r: 2, class: "loss-dot" })]), svg("circle", { cx: x(served), cy: y((validation.length ? validation : train)[served]), r: 3, class: "held" })];
-  const grid = [high, low].flatMap((loss) => [svg("line", { x1: LEFT, x2: WIDTH - RIGHT, y1: y(loss), y2: y(loss), class: "rail-line" }), label(LEFT - 4, y(loss) + 3, loss.toPrecision(3), "end")]);
-  const epochs = train.length > 1 ? [label(x(0), HEIGHT - 4, "1", "start"), label(x(train.length - 1), HEIGHT - 4, `epoch ${train.length}`, "end")] : [label(x(0), HEIGHT - 4, "epoch 1", "middle")];
+  const grid = [high, low].flatMap((loss) => [svg("line", { x1: LEFT, x2: WIDTH - RIGHT, y1: y(loss), y2: y(loss), class: "rail-line" }), label(LEFT - 4, y(loss) + 3, loss.toPrecision(3), "axis", "end")]);
+  const epochs = train.length > 1 ? [label(x(0), HEIGHT - 4, "1", "axis", "start"), label(x(train.length - 1), HEIGHT - 4, `epoch ${train.length}`, "axis", "end")] : [label(x(0), HEIGHT - 4, "epoch 1", "axis", "middle")];
   const told = [["training", train], ["validation", validation]].filter(([, losses]) => losses.length).map(([name, losses]) => `${name} from ${Number(losses[0]).toPrecision(3)} to ${Number(losses.at(-1)).toPrecision(3)}`);
   return svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": `Loss of ${model_id} over ${train.length} epochs: ${told.join(", ")}` }, ...grid, ...epochs, line(train, "train-loss"), line(validation, "ratio"), ...dots);
-}
-
-/** @param {number} x @param {number} y @param {string} text @param {string} anchor */
-function label(x, y, text, anchor) {
-  const made = svg("text", { x, y, class: "axis", "text-anchor": anchor });
-  made.textContent = text;
-  return made;
 }

@@ -326,7 +326,7 @@ export class MarketView {
   /** @param {import("./stream.js").Headline} headline */
   headline(headline) {
     const score = scoreOf(headline, this.symbol) ?? headline.scores[0];
-    const mark = make("span", { class: `score ${score && Math.abs(score.score) >= 0.05 ? format.direction(score.score) : "muted"}`, text: score ? format.score(score.score) : "···", title: explained(score) });
+    const mark = make("span", { class: `score ${score && !format.isQuiet(score.score) ? format.direction(score.score) : "muted"}`, text: score ? format.score(score.score) : "···", title: explained(score) });
     const about = make("span", { class: "about", text: `${format.dateTime(headline.event_ts_us)} · ${headline.symbols.join(", ")} · ${headline.source}` });
     return make("li", { class: minuteOf(headline) === this.pinned ? "pinned" : "" }, mark, linked(headline.text, headline.url), about);
   }

@@ -203,7 +203,7 @@ function seen(outlook) {
 /** @param {any} outlook @returns {HTMLElement} */
 function headlines(outlook) {
   const items = outlook.headlines.map((/** @type {any} */ one) => make("li", {},
-    make("span", { class: `score ${one.score !== null && Math.abs(one.score) >= 0.05 ? format.direction(one.score) : "muted"}`, text: one.score === null ? "···" : format.score(one.score), title: one.score === null ? "the model knows no word of it" : "P(positive) - P(negative)" }),
+    make("span", { class: `score ${one.score !== null && !format.isQuiet(one.score) ? format.direction(one.score) : "muted"}`, text: one.score === null ? "···" : format.score(one.score), title: one.score === null ? "the model knows no word of it" : "P(positive) - P(negative)" }),
     linked(one.title, one.url),
     make("span", { class: "about muted", text: format.dateTime(one.event_ts_us) })));
   const list = make("ol", { class: "scored" }, ...items);

@@ -1,6 +1,6 @@
 // What happened to the models, on one line of time: stored, promoted, drifted. By the wall clock; each mark tells its reason.
 
-import { byId, say, svg } from "./dom.js";
+import { byId, label, say, svg } from "./dom.js";
 import * as format from "./format.js";
 
 /** @typedef {{at_us: number, kind: string, words: string}} Mark */
@@ -37,13 +37,6 @@ function picture(marks, width) {
   const lanes = LANES.flatMap(([, name, y]) => [svg("line", { x1: LEFT, x2: width - RIGHT, y1: y, y2: y, class: "lane" }), label(0, y + 4, name, "lane-name", "start")]);
   const ends = [label(width < NARROW ? 0 : LEFT, HEIGHT - 4, format.dateTime(first), "axis-time", "start"), label(width - RIGHT, HEIGHT - 4, format.dateTime(last), "axis-time", "end")];
   return svg("svg", { width, height: HEIGHT, role: "group", "aria-label": `${marks.length} events` }, ...lanes, ...ends, ...marks.map((mark) => draw(mark, place(mark.at_us))));
-}
-
-/** @param {number} x @param {number} y @param {string} text @param {string} name @param {string} anchor */
-function label(x, y, text, name, anchor) {
-  const made = svg("text", { x, y, class: name, "text-anchor": anchor });
-  made.textContent = text;
-  return made;
 }
 
 /** @param {Mark} mark @param {number} x */

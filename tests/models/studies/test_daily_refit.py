@@ -23,10 +23,11 @@ from models.registry import ModelCard
 from models.studies import daily, daily_decision, daily_model, daily_network, daily_refit, pool
 from models.studies.base import Options
 from models.studies.daily_decision import Answers
-from models.studies.daily_model import NAME, SERVED, Asked
+from models.studies.daily_model import NAME, Asked
 from models.studies.daily_network import SCALE, WEIGHTS, Task
 from models.studies.daily_windows import COLUMNS, WINDOW, Windows
 from models.studies.resume import Parts
+from models.tensor_file import SERVED
 from models.training import tfrecord
 from models.training.checkpoint import Checkpoint
 from streams import bus, codec
