@@ -13,6 +13,7 @@ from streams.clock import MINUTE_US
 from streams.messages import Features, Forecast, Role, Score, Verdict
 
 MAX_SYMBOLS = 1_000
+MAX_LEFT_OUT = 100_000  # names of symbols that there was no room for, to count each once; 10 MB
 MAX_BARS = 400  # a US session has 390 minutes
 MAX_MODELS = 24  # (horizon, model) pairs of one symbol: eight models at three horizons
 MAX_SCORED = 500  # forecasts behind the coverage figures
@@ -242,13 +243,13 @@ class MarketView:
 
     @property
     def left_out(self) -> int:
-        """How many symbols there was no room for; the count itself stops at :data:`MAX_SYMBOLS`."""
+        """How many symbols there was no room for; the count itself stops at :data:`MAX_LEFT_OUT`."""
         return len(self._left_out)
 
     def touch(self, symbol: str) -> SymbolView | None:
         """Return the view of `symbol` to change it, or None where there is no room."""
         if symbol not in self._symbols and len(self._symbols) >= MAX_SYMBOLS:
-            if len(self._left_out) < MAX_SYMBOLS:
+            if len(self._left_out) < MAX_LEFT_OUT:
                 self._left_out.add(symbol)
             return None
         self._changed[symbol] = None

@@ -241,6 +241,9 @@ export class MarketView {
     if (names.join("\n") !== [...this.rows.keys()].join("\n")) this.layOut(names);
     for (const name of names) this.renderRow(/** @type {SymbolState} */ (state.symbols.get(name)));
     this.picker.value = this.symbol;
+    const leftOut = state.health?.symbols_left_out ?? 0;
+    byId("left-out").hidden = !leftOut;
+    say(byId("left-out"), `The first ${format.count(names.length)} symbols are shown; this page has no room for ${format.count(leftOut)} more, which are on the topics.`);
     say(byId("expected-title"), `In ${this.horizon} min`);
   }
 
