@@ -2,7 +2,8 @@
 
 The first part runs everything on the simulated market, whose trades are stamped with the moment at which they happen: a price's
 age when it is on the screen is all of the way, the producer's and the browser's part included. The second sends made-up rows of
-many market minutes to the console, a minute a second, and looks at the memory of the console and of the page.
+many market minutes to the console, a minute a second, once the page has all the bars that it keeps, and looks at the memory of
+the console and of the page.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import msgspec
 import numpy as np
 from rich.table import Table
 
+from consumers.console.market import MAX_BARS
 from deploy.bench_console import forecasts_of, row_of
 from deploy.bench_engine import memory_mib, own_broker, running_roles
 from deploy.local.broker import free_port
@@ -131,17 +133,27 @@ def _growth(own: Settings, minutes: int, say: Callable[[str], None]) -> dict[str
         start_us = minute_start_us(wall_ts_us()) - minutes * MINUTE_US
         sizes: list[dict[str, float]] = []
         with closing(bus.producer(own)) as client:
-            _send(client, own, start_us)
+            _send(client, own, start_us - MAX_BARS * MINUTE_US)
             client.flush()
             page = _open(browser, own)
+            _fill(client, own, start_us)
             marks = {minutes // 4, minutes // 2, minutes - 1}
             began_s = time.monotonic()
-            for minute in range(1, minutes):
+            for minute in range(minutes):
                 _send(client, own, start_us + minute * MINUTE_US)
-                page.wait_for_timeout(max(0.0, began_s + minute - time.monotonic()) * 1_000)
+                page.wait_for_timeout(max(0.0, began_s + minute + 1 - time.monotonic()) * 1_000)
                 if minute in marks:
                     sizes.append({"console_mib": memory_mib(console.pid), "page_mib": _heap_mib(page)})
     return growth(sizes) | {"minutes": minutes}
+
+
+def _fill(client: Any, own: Settings, end_us: int) -> None:
+    """Send as many minutes before `end_us` as the page keeps bars: until it has them all it grows, and shall."""
+    for back in range(MAX_BARS - 1, 0, -1):
+        for symbol in SYMBOLS:
+            minute_us = end_us - back * MINUTE_US
+            bus.send(client, own, row_of(symbol, minute_us, minute_us + MINUTE_US - SECOND_US, ROWS_PER_MINUTE))
+    client.flush()
 
 
 def _send(client: Any, own: Settings, minute_us: int) -> None:
