@@ -6,6 +6,7 @@ Neither Kafka (see `worker.py`) nor TensorFlow (see `models/forecaster/onnx_mode
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -40,6 +41,7 @@ ROUND = 48  # windows of provisional forecasts at once: two runs of the network,
 # Of all symbols together: each costs the broker, the scorer and the page more than it costs to make.
 PROVISIONAL_PER_S = 150.0
 CREDIT_S = 0.3  # of rest that a quiet time saves up, so that few symbols never rest
+FLEETING_S = 0.25  # wall clock: a minute that passes faster (a tape at full speed, a backlog) is over before anybody reads of it
 # Records: a minute ends for all symbols at once, and their first forecasts shall not wait for the last.
 MOST_AT_ONCE = 100
 COMPANY_S = 0.01  # that a final row may wait; under load a batch for each row costs more than the forecasts in it
@@ -59,7 +61,8 @@ class ForecastHandler:
     Final rows are forecast in minute order per symbol and one by one, so that a replay repeats their bytes; a late
     revision is not forecast again. Provisional forecasts are the champion's, or the baseline's where it has no answer. They
     are made of each symbol's newest row only, at most :data:`ROUND` at once and :data:`PROVISIONAL_PER_S`, the symbols that
-    wait longest first: what is outdated costs nothing, and final rows never wait for many of them.
+    wait longest first: what is outdated costs nothing, and final rows never wait for many of them. Of minutes that pass in less
+    than :data:`FLEETING_S` there are none.
 
     Quantiles are calibrated (`models/calibration`): before a final row is forecast, its close decides the forecasts of its
     minute, and their series learn from them. A row that is read again after a crash repeats what is not yet on
@@ -103,6 +106,8 @@ class ForecastHandler:
         self._calibrator = Calibrator()
         self._drafts: dict[str, Arrival] = {}  # newest rows that are not final, by symbol, the longest waiting first
         self._rest_until_s = 0.0
+        # the newest minute, how long the one before it took, and when it began
+        self._minute_us, self._minute_s, self._since_s = 0, math.inf, -math.inf
         # by symbol and minute: ids on `forecasts` whose rows may come again
         self._issued: defaultdict[str, defaultdict[int, set[str]]] = defaultdict(lambda: defaultdict(set))
 
@@ -153,6 +158,7 @@ class ForecastHandler:
             except BadMessage as error:
                 sent.append(bus.dead_letter(record, self.name, error))
                 continue
+            self._note_minute(row.minute_ts_us)
             history = self._histories[row.symbol]
             if row.final:
                 for arrival in history.put(row, record):
@@ -161,6 +167,11 @@ class ForecastHandler:
             elif history.draft(row):
                 self._drafts[row.symbol] = Arrival(row, record)
         return [*sent, *self._provisional(), *states.values()]
+
+    def _note_minute(self, minute_us: int) -> None:
+        if minute_us > self._minute_us:
+            now_s = self._clock()
+            self._minute_us, self._minute_s, self._since_s = minute_us, now_s - self._since_s, now_s
 
     def _matured(self, arrival: Arrival) -> Iterator[Outgoing]:
         for state in self._calibrator.mature(arrival.row):
@@ -205,6 +216,9 @@ class ForecastHandler:
         """Return the drafts whose turn it is."""
         now_s = self._clock()
         if not self._drafts or now_s < self._rest_until_s:
+            return []
+        if max(self._minute_s, now_s - self._since_s) < FLEETING_S:
+            self._rest_until_s = self._since_s + FLEETING_S
             return []
         chosen = [self._drafts.pop(symbol) for symbol in list(islice(self._drafts, ROUND))]
         ahead = [draft for draft in chosen if self._histories[draft.row.symbol].is_ahead(draft.row)]

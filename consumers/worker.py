@@ -212,13 +212,14 @@ class _Worker:
             raise
 
     async def _woken(self) -> bool:
-        """Wait until something has come, and for its company; return False where the handler is due before."""
+        """Wait for records, and for their company where they are no whole batch; return False where the handler is due before."""
         try:
             await asyncio.wait_for(self._wake.wait(), self._handler.due_s if self._restored else None)
         except TimeoutError:
             return False
         self._wake.clear()
-        await asyncio.sleep(self._handler.company_s)
+        if self._waiting() < self._handler.max_batch:
+            await asyncio.sleep(self._handler.company_s)
         return True
 
     async def _restore(self, partitions: frozenset[int]) -> None:

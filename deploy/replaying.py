@@ -29,6 +29,7 @@ from deploy.steering import Again, Steering
 from models import registry
 from models.forecaster.recurrent_recipe import NAME
 from producers import tapes
+from producers.lake_tape import DAY_US
 from producers.pace import Course
 from producers.recorded import RecordedTape
 from producers.run import CLOCK
@@ -42,6 +43,7 @@ from streams.testing import eventually
 from streams.topics import TOPICS
 
 CHECKPOINT_S = 10  # the engine says at its checkpoints how far it is
+LONG_CHECKPOINT_S = 30  # of a tape of days: each costs it a second or more, and at the end one is waited for
 LOOK_S = 1.0
 SAY_EVERY_S = 15.0
 FORGET_S = 20.0  # a broker that is so long without its topic of groups is not well
@@ -116,13 +118,15 @@ def with_broker(settings: Settings) -> Iterator[Settings]:
 def namespaced(settings: Settings, cut: Cut, name: str = "replay", port: int = 0) -> Settings:
     """Return settings of a namespace that nobody has used yet, with the partitions that a recording needs."""
     tape = tapes.cut(cut)
+    first_us, last_us = tape.span_us
+    often_s = CHECKPOINT_S if last_us - first_us <= DAY_US else LONG_CHECKPOINT_S
     partitions = tape.recording.manifest.partitions if isinstance(tape, RecordedTape) else settings.partitions
     return msgspec.structs.replace(
         settings,
         topic_prefix=f"{name}-{datetime.now(UTC):%Y%m%d-%H%M%S-%f}.",
         partitions=partitions,
         archive="",
-        checkpoint_s=min(settings.checkpoint_s, CHECKPOINT_S),
+        checkpoint_s=min(settings.checkpoint_s, often_s),
         console_port=port or free_port(),
     )
 

@@ -16,6 +16,7 @@ from streams.errors import BadMessage
 from streams.messages import Features
 from streams.settings import Settings
 
+PATIENCE_MS = 20  # that rows wait for company before the tape hears of them
 MAX_AHEAD_US = 10 * MINUTE_US
 HOLE_S = 120.0  # longer than the engine needs to come back from a kill
 MAX_NAP_S = 0.5  # how long a stop may have to wait
@@ -188,7 +189,7 @@ class BehindFinals:
 
     def _follow(self, settings: Settings) -> None:
         try:
-            for records in bus.follow(settings, "features", stop=self._stopped):
+            for records in bus.follow(settings, "features", stop=self._stopped, patience_ms=PATIENCE_MS):
                 self._take(records)
         except Exception as error:  # a thread's end: raised again where somebody waits
             self._failure = error

@@ -28,6 +28,7 @@ from streams.settings import Settings
 log = logging.getLogger(__name__)
 
 STATUS_INTERVAL_S = 2.0
+TAPE_LINGER_MS = 10  # that records of a tape wait for company: a request for each costs broker and producer most of their time
 SWAP_S = 30.0  # a forecaster loads a model in a second and says so every two
 CLOCK = "clock_ts_us"  # among the counts of a status: where the tape stands
 
@@ -64,7 +65,7 @@ class Producing:
         self._source = source
         self._pace = pace
         self._stop = stop
-        self._client: KafkaProducer = bus.producer(settings)
+        self._client: KafkaProducer = bus.producer(settings, linger_ms=0 if source.live else TAPE_LINGER_MS)
         self._status = bus.StatusReporter(settings, "produce", self._client)
         self._counts: Counter[str] = Counter()
         self._partitions = {topic: len(self._client.partitions_for(settings.topic(topic))) for topic in resume.TOPICS}

@@ -59,7 +59,7 @@ def open_tape(path: Path) -> Source:
     return _whole(path, Cut(source=str(path)))
 
 
-def cut(wanted: Cut) -> Source:
+def cut(wanted: Cut) -> Tape | Excerpt:
     """Return the part of a tape that `wanted` says."""
     tape = _whole(Path(wanted.source), wanted)
     return tape if wanted.is_whole or isinstance(tape, RecordedTape) else Excerpt(tape, wanted)

@@ -243,7 +243,7 @@ def roles(cut: Cut) -> list[str]:
 def _disturbed(  # noqa: PLR0913, PLR0917 - a run is on what, with what, and what is done to it
     settings: Settings, broker: Process, ways: Mapping[str, Proxy], cut: Cut, faults: list[Fault], console: Console
 ) -> tuple[Outcome, list[Fault], dict[str, int]]:
-    span_us = tapes.cut(cut).span_us  # type: ignore[attr-defined] # every tape has one
+    span_us = tapes.cut(cut).span_us
     chaos = Chaos(broker, span_us, faults, lambda line: console.print(line, highlight=False), ways)
     addresses = {role: f"127.0.0.1:{way.port}" for role, way in ways.items()}
     with replayed.namespace(settings, cut) as own:

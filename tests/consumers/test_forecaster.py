@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from consumers.forecaster import COMPANY_S, PROVISIONAL_PER_S, ROUND, ForecastHandler, make_follower, make_handler
+from consumers.forecaster import COMPANY_S, FLEETING_S, PROVISIONAL_PER_S, ROUND, ForecastHandler, make_follower, make_handler
 from models import registry
 from models.forecaster.base import HORIZONS_MIN, Forecaster, Predictions
 from models.forecaster.onnx_model import OnnxForecaster
@@ -262,6 +262,26 @@ def test_provisional_forecasts_keep_their_pace_and_final_ones_do_not_wait() -> N
     now_s *= 2
     assert made_of(one.handle([])) == {symbols[0]}
     assert due_s() is None
+
+
+def test_of_a_minute_that_flies_past_there_is_no_provisional_forecast_until_one_lasts() -> None:
+    now_s = 0.0
+    one = handler(clock=lambda: now_s)
+    market = rows(4)
+
+    def made_of(minute: int) -> list[Forecast]:
+        return forecasts(one.handle(records([draft(market[minute], 1)])))
+
+    assert made_of(0)
+    now_s += 60.0
+    assert made_of(1)
+    now_s += FLEETING_S / 2
+    assert made_of(2) == []
+    assert one.due_s == pytest.approx(FLEETING_S)
+    now_s += FLEETING_S / 2
+    assert made_of(3) == []
+    now_s += FLEETING_S
+    assert {item.as_of_ts_us for item in forecasts(one.handle([]))} == {market[3].minute_ts_us + MINUTE_US}
 
 
 def test_without_finals_the_drafts_fill_provisional_windows_and_no_final_one(champion: OnnxForecaster) -> None:
