@@ -42,6 +42,7 @@ from producers.recorded import RecordedTape
 from producers.run import CLOCK
 from producers.tapes import Cut
 from streams import bus
+from streams.clock import SECOND_US
 from streams.errors import EnvironmentFault
 from streams.settings import Settings
 from streams.testing import eventually
@@ -53,6 +54,7 @@ SECONDS = {KILL: (0.0, 0.0), STALL: (1.0, 12.0), CUT: (1.0, 12.0), SLOW: (2.0, 1
 # up to more than the 10 s after which the broker gives a member's partitions to others
 SHARES = {KILL: 1.0, STALL: 1 / 3, CUT: 1 / 3, SLOW: 1 / 6}  # how many for each kill; one at least
 SLOW_CALLS = {"openat,rename,fsync,fdatasync,pwrite64,ftruncate,unlink,mkdir": 50_000, "write": 2_000}  # microseconds more
+PER_KILL_S = 5.0  # the tape takes so long for each: at full speed its producer would be done before it is anybody's turn
 LATEST = 0.95  # of the tape: there is something left to do when the last fault comes
 BROKER_BACK_S = 90.0
 
@@ -244,11 +246,12 @@ def _disturbed(  # noqa: PLR0913, PLR0917 - a run is on what, with what, and wha
     settings: Settings, broker: Process, ways: Mapping[str, Proxy], cut: Cut, faults: list[Fault], console: Console
 ) -> tuple[Outcome, list[Fault], dict[str, int]]:
     span_us = tapes.cut(cut).span_us
+    speed = max(1.0, (span_us[1] - span_us[0]) / SECOND_US / (PER_KILL_S * sum(fault.kind == KILL for fault in faults)))
     chaos = Chaos(broker, span_us, faults, lambda line: console.print(line, highlight=False), ways)
     addresses = {role: f"127.0.0.1:{way.port}" for role, way in ways.items()}
     with replayed.namespace(settings, cut) as own:
         try:
-            played = replaying.play(own, Wish(cut, each=chaos.each, addresses=addresses), console)
+            played = replaying.play(own, Wish(cut, speed=f"{speed:.0f}", each=chaos.each, addresses=addresses), console)
         finally:
             chaos.end_all()
         if played is None:
