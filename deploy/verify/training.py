@@ -178,9 +178,7 @@ class _Trial:
         return state_of(own), ended.begun
 
     def killed(self, prefix: str, step: Step, delay_s: float, undisturbed: State) -> dict[str, Any]:
-        """Return how a training ended that was killed `delay_s` after `step` began, or sooner where that is over by then, and what the
-        next one left.
-        """
+        """Return how a training ended that was killed `delay_s` after `step` began, or sooner, and what the next one left."""
         for attempt in range(ATTEMPTS):
             after_s = delay_s / 2**attempt
             own = self._fresh(f"{prefix}{attempt}.")
