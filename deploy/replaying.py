@@ -118,8 +118,7 @@ def with_broker(settings: Settings) -> Iterator[Settings]:
 def namespaced(settings: Settings, cut: Cut, name: str = "replay", port: int = 0) -> Settings:
     """Return settings of a namespace that nobody has used yet, with the partitions that a recording needs."""
     tape = tapes.cut(cut)
-    first_us, last_us = tape.span_us
-    often_s = CHECKPOINT_S if last_us - first_us <= DAY_US else LONG_CHECKPOINT_S
+    often_s = CHECKPOINT_S if tape.span_us.length_us <= DAY_US else LONG_CHECKPOINT_S
     partitions = tape.recording.manifest.partitions if isinstance(tape, RecordedTape) else settings.partitions
     return msgspec.structs.replace(
         settings,

@@ -48,6 +48,11 @@ class Span(NamedTuple):
     first_us: int
     last_us: int
 
+    @property
+    def length_us(self) -> int:
+        """How long it is."""
+        return self.last_us - self.first_us
+
 
 class Replay:
     """A tape of ticks, of headlines, or of both in event-time order.

@@ -39,6 +39,7 @@ from deploy.verify import archived, replayed, said
 from deploy.verify.replayed import QUICK_TICKS, Outcome
 from producers import tapes
 from producers.recorded import RecordedTape
+from producers.replay import Span
 from producers.run import CLOCK
 from producers.tapes import Cut
 from streams import bus
@@ -95,14 +96,14 @@ class Chaos:
     ----------
     broker : Process
         The broker of this replay alone.
-    span_us : tuple[int, int]
+    span_us : Span
         From when to when the tape goes.
     ways : mapping
         By role its way to the broker.
     """
 
     broker: Process
-    span_us: tuple[int, int]
+    span_us: Span
     faults: list[Fault]
     tell: Callable[[str], None]
     ways: Mapping[str, Proxy] = field(default_factory=dict)
@@ -131,7 +132,7 @@ class Chaos:
             return 1.0
         event = running.statuses.of("produce")
         now_us = event.counts.get(CLOCK, 0) if event else 0
-        return (now_us - self.span_us[0]) / max(1, self.span_us[1] - self.span_us[0])
+        return (now_us - self.span_us.first_us) / max(1, self.span_us.length_us)
 
     def _end(self, now_s: float) -> None:
         for until_s, undo in self._undo:
@@ -246,7 +247,7 @@ def _disturbed(  # noqa: PLR0913, PLR0917 - a run is on what, with what, and wha
     settings: Settings, broker: Process, ways: Mapping[str, Proxy], cut: Cut, faults: list[Fault], console: Console
 ) -> tuple[Outcome, list[Fault], dict[str, int]]:
     span_us = tapes.cut(cut).span_us
-    speed = max(1.0, (span_us[1] - span_us[0]) / SECOND_US / (PER_KILL_S * sum(fault.kind == KILL for fault in faults)))
+    speed = max(1.0, span_us.length_us / SECOND_US / (PER_KILL_S * sum(fault.kind == KILL for fault in faults)))
     chaos = Chaos(broker, span_us, faults, lambda line: console.print(line, highlight=False), ways)
     addresses = {role: f"127.0.0.1:{way.port}" for role, way in ways.items()}
     with replayed.namespace(settings, cut) as own:
