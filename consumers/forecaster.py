@@ -18,7 +18,7 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
-from consumers.history import Arrival, SymbolHistory
+from consumers.history import SymbolHistory
 from consumers.memory import is_provisional
 from models.calibration.matured import Calibrator
 from models.follower import ModelFollower
@@ -48,10 +48,17 @@ COMPANY_S = 0.01  # that a final row may wait; under load a batch for each row c
 FEATURED_HEADER = "featured_ts_us"  # when the engine's row reached the broker, wall clock, decimal text
 
 
+class _Arrival(NamedTuple):
+    """A row to forecast, and the record that brought it."""
+
+    row: Features
+    record: Record
+
+
 class _Asked(NamedTuple):
     """A row to forecast, and the packed minutes that end with it."""
 
-    arrival: Arrival
+    arrival: _Arrival
     window: list[bytes]
 
 
@@ -104,7 +111,7 @@ class ForecastHandler:
         """Drop all state."""
         self._histories: defaultdict[str, SymbolHistory] = defaultdict(SymbolHistory)
         self._calibrator = Calibrator()
-        self._drafts: dict[str, Arrival] = {}  # newest rows that are not final, by symbol, the longest waiting first
+        self._drafts: dict[str, _Arrival] = {}  # newest rows that are not final, by symbol, the longest waiting first
         self._rest_until_s = 0.0
         # the newest minute, how long the one before it took, and when it began
         self._minute_us, self._minute_s, self._since_s = 0, math.inf, -math.inf
@@ -115,17 +122,16 @@ class ForecastHandler:
         """Take one past record of `features`, `forecasts` or `calibration`; what is unreadable was reported when it was new."""
         with suppress(BadMessage):
             if record.topic == "features":
-                self._restore_row(codec.decode(Features, record.value), record)
+                self._restore_row(codec.decode(Features, record.value))
             elif record.topic == "forecasts":
                 if not is_provisional(record):
                     self._restore_forecast(codec.decode(Forecast, record.value))
             else:
                 self._calibrator.restore(codec.decode(Calibration, record.value))
 
-    def _restore_row(self, row: Features, record: Record) -> None:
-        if row.final:
-            for arrival in self._histories[row.symbol].put(row, record):
-                self._issued[row.symbol].pop(arrival.row.minute_ts_us, None)
+    def _restore_row(self, row: Features) -> None:
+        if row.final and self._histories[row.symbol].put(row):
+            self._issued[row.symbol].pop(row.minute_ts_us, None)
 
     def _restore_forecast(self, forecast: Forecast) -> None:
         self._calibrator.remember(forecast)
@@ -159,13 +165,12 @@ class ForecastHandler:
                 sent.append(bus.dead_letter(record, self.name, error))
                 continue
             self._note_minute(row.minute_ts_us)
-            history = self._histories[row.symbol]
-            if row.final:
-                for arrival in history.put(row, record):
-                    states |= {state.key: state for state in self._matured(arrival)}
-                    sent += self._final(arrival)
-            elif history.draft(row):
-                self._drafts[row.symbol] = Arrival(row, record)
+            history, arrival = self._histories[row.symbol], _Arrival(row, record)
+            if row.final and history.put(row):
+                states |= {state.key: state for state in self._matured(arrival)}
+                sent += self._final(arrival)
+            elif not row.final and history.draft(row):
+                self._drafts[row.symbol] = arrival
         return [*sent, *self._provisional(), *states.values()]
 
     def _note_minute(self, minute_us: int) -> None:
@@ -173,13 +178,13 @@ class ForecastHandler:
             now_s = self._clock()
             self._minute_us, self._minute_s, self._since_s = minute_us, now_s - self._since_s, now_s
 
-    def _matured(self, arrival: Arrival) -> Iterator[Outgoing]:
+    def _matured(self, arrival: _Arrival) -> Iterator[Outgoing]:
         for state in self._calibrator.mature(arrival.row):
             key = f"{state.symbol}:{state.horizon_min}:{state.model_id}"
             # the partition of the symbol, so that whoever is assigned its features restores it
             yield bus.outgoing("calibration", key, state)._replace(partition=arrival.record.partition)
 
-    def _final(self, arrival: Arrival) -> Iterator[Outgoing]:
+    def _final(self, arrival: _Arrival) -> Iterator[Outgoing]:
         champion = self._champion(_end_us(arrival))
         issued = self._issued[arrival.row.symbol].pop(arrival.row.minute_ts_us, set())
         asked = _Asked(arrival, self._histories[arrival.row.symbol].window(arrival.row.minute_ts_us))
@@ -212,7 +217,7 @@ class ForecastHandler:
             fallen_back = _forecasts(refused, self._makers(bars, None, provisional=True)) if refused else ()
             yield from (self._drafted(forecast, asked) for forecast, asked in fallen_back if isinstance(forecast, Forecast))
 
-    def _round(self) -> list[Arrival]:
+    def _round(self) -> list[_Arrival]:
         """Return the drafts whose turn it is."""
         now_s = self._clock()
         if not self._drafts or now_s < self._rest_until_s:
@@ -245,7 +250,7 @@ class ForecastHandler:
         return [Maker(challenger, "challenger", provisional=False)]
 
 
-def _end_us(arrival: Arrival) -> int:
+def _end_us(arrival: _Arrival) -> int:
     return arrival.row.minute_ts_us + MINUTE_US
 
 

@@ -128,9 +128,8 @@ class Slowest:
 class BehindFinals:
     """As fast as possible, but at most `MAX_AHEAD_US` ahead of the oldest minute of any open symbol that is not final.
 
-    It follows `features` on a thread of its own. So neither lateness nor memory of any stage depends on the speed, and no final
-    row overtakes more others than the forecaster waits for (the engine's tasks work side by side): a replay repeats every
-    forecast. A minute that does not become final for `HOLE_S` while later ones are is not waited for any more.
+    It follows `features` on a thread of its own. So neither lateness nor memory of any stage depends on the speed. A minute that
+    does not become final for `HOLE_S` while later ones are is not waited for any more.
 
     Parameters
     ----------

@@ -15,7 +15,8 @@ more, so a carried price is revised by a late trade too. Whether there was a bar
 session gaps leave no false bars.
 
 Finality rests on order: all that a symbol's closing closes comes from the same source task, in front of it, through the
-same task that drops repeats (`repeats.py`). A row is final from the first closing of any of its producers on; what another
+same task that drops repeats (`repeats.py`) and through the symbol's one task of the aggregation, so a symbol's minutes become final in
+their order. A row is final from the first closing of any of its producers on; what another
 producer of the symbol brings afterwards revises it.
 
 A repeat is a tick with the source and seq of another, or a sentiment of the same headline by the same model. It changes nothing.
@@ -40,7 +41,7 @@ from pyspark.sql import functions as F
 from streams import strict_json
 from streams.clock import MINUTE_US, SECOND_US
 from streams.messages import MAX_TS_US, SUM_TOLERANCE
-from streams.repeats import once
+from streams.repeats import home, once, steer
 from streams.settings import Settings
 
 BARS = 21
@@ -52,6 +53,7 @@ SCORE_SCALE = 1_000_000_000
 # taken out before, by `tick_reason`.
 WATERMARK = "75 minutes"
 LARGEST_SUM = 2**63 - 1
+GROUP = ("symbol", "minute", "steer")  # of a row; `steer` only leads it to its symbol's task
 IDENTITY = ("symbol", "lag", "kind", "origin", "number")  # of a contribution to a minute
 TRADE, CLOSING, MOOD, MOOD_CLOSING = range(4)  # kinds of contributions
 
@@ -309,7 +311,7 @@ def _rows(grouped: DataFrame) -> DataFrame:
 
 def version(*, repeats: bool = True) -> str:
     """Return what names the engine's state: another where other columns, or other contributions, go into it."""
-    state = [str(column) for column in _aggregates()] + [WATERMARK, *IDENTITY] + ([] if repeats else ["no repeats"])
+    state = [str(column) for column in _aggregates()] + [WATERMARK, *IDENTITY, *GROUP] + ([] if repeats else ["no repeats"])
     return hashlib.sha256("\n".join(state).encode()).hexdigest()[:12]
 
 
@@ -335,4 +337,5 @@ def features(ticks: DataFrame, sentiment: DataFrame, *, closings: bool = True, r
     identified = inputs.withColumn("identity", F.struct(*IDENTITY)).drop("origin", "number").withWatermark("minute", WATERMARK)
     tasks = int(ticks.sparkSession.conf.get("spark.sql.shuffle.partitions") or 0)
     distinct = once(identified, tasks) if repeats else identified
-    return _rows(distinct.groupBy("symbol", "minute").agg(*_aggregates()))
+    steered = distinct.withColumn("steer", steer(F.hash("symbol", "minute"), home(tasks), tasks))
+    return _rows(steered.groupBy(*GROUP).agg(*_aggregates()))

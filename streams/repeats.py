@@ -32,15 +32,19 @@ def once(contributions: DataFrame, tasks: int) -> DataFrame:
     tasks : int
         How many tasks a shuffle has: `spark.sql.shuffle.partitions`.
     """
-    home = F.pmod(F.hash("symbol"), F.lit(tasks))
-    steered = contributions.withColumn("steer", steer(F.hash("minute", "identity"), home, tasks))
+    steered = contributions.withColumn("steer", steer(F.hash("minute", "identity"), home(tasks), tasks))
     # at most four columns: of more, Spark chooses the order
     return steered.dropDuplicates(["minute", "identity", "steer"]).drop("identity", "steer")
 
 
-def steer(seed: Column, home: Column, tasks: int) -> Column:
-    """Return the int which, hashed on top of `seed`, gives a hash that leads to task `home` of `tasks`."""
-    wanted = F.get(F.array(*[F.lit(_before_seed(task)) for task in range(tasks)]), home)
+def home(tasks: int) -> Column:
+    """Return the one of `tasks` that all records of a row's `symbol` go through."""
+    return F.pmod(F.hash("symbol"), F.lit(tasks))
+
+
+def steer(seed: Column, task: Column, tasks: int) -> Column:
+    """Return the int which, hashed on top of `seed`, gives a hash that leads to `task` of `tasks`."""
+    wanted = F.get(F.array(*[F.lit(_before_seed(number)) for number in range(tasks)]), task)
     mixed = wanted.bitwiseXOR(seed.cast("long").bitwiseAND(F.lit(WORD)))
     unrotated = _rotated(_times(mixed, _inverse(C2)), 32 - 15)
     return _signed(_times(unrotated, _inverse(C1)))

@@ -37,7 +37,7 @@ DRAINED_S = 60.0  # behind the burst's end: then its last tick must have reached
 ROLES = ("stream", "sentiment", "forecast", "score", "archive")
 ALL_MIN = 60.0
 CHECKPOINT_S = 30
-STALE_US = SECOND_US  # rows of two minutes come from tasks side by side: by less one may overtake another
+STALE_US = SECOND_US  # ticks and sentiment reach the engine by two ways: by less a row of the one may overtake one of the other
 STAGES = {"features": "rows of features", "forecasts": "provisional forecasts"}
 
 

@@ -1,4 +1,4 @@
-"""Laws of what puts records and minutes in order, whatever Kafka, Faust and the engine's tasks do to them."""
+"""Laws of what keeps records in order and minutes once, whatever Kafka, Faust and restarts do to them."""
 
 from __future__ import annotations
 
@@ -13,11 +13,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from kafka import TopicPartition
 
 from consumers.chunks import runs
-from consumers.history import OVERTAKEN, SymbolHistory
+from consumers.history import SymbolHistory
 from consumers.order import Order
 from models.forecaster.windows import pack
-from streams.bus import Record
-from streams.clock import MINUTE_US
 from streams.messages import Features
 from tests.models.forecaster.samples import rows
 
@@ -66,52 +64,49 @@ class Fetching(RuleBasedStateMachine):
 TestFetching = Fetching.TestCase
 
 
-def overtaking() -> st.SearchStrategy[list[Features]]:
-    """Return all of `FINALS`, each moved by less than :data:`OVERTAKEN` minutes, some of them twice."""
-    shifts = st.lists(st.integers(0, OVERTAKEN - 1), min_size=len(FINALS), max_size=len(FINALS))
-    twice = st.lists(st.booleans(), min_size=len(FINALS), max_size=len(FINALS))
-    return st.builds(_moved, shifts, twice)
+def repeating() -> st.SearchStrategy[list[Features]]:
+    """Return `FINALS` in their order, stretches of them come again as after a restart of the engine."""
+    return st.lists(st.tuples(st.integers(0, len(FINALS)), st.integers(0, 10)), max_size=4).map(_repeated)
 
 
-def _moved(shifts: Sequence[int], twice: Sequence[bool]) -> list[Features]:
-    order = sorted(range(len(FINALS)), key=lambda at: (at + shifts[at], at))
-    return [FINALS[at] for at in order for _ in range(1 + twice[at])]
+def _repeated(again: Sequence[tuple[int, int]]) -> list[Features]:
+    came: list[Features] = []
+    for at, row in enumerate(FINALS, 1):
+        came.append(row)
+        for end, count in again:
+            if end == at:
+                came += FINALS[max(0, at - count) : at]
+    return came
 
 
-def released(history: SymbolHistory, came: Sequence[Features]) -> list[int]:
-    return [one.row.minute_ts_us for row in came for one in history.put(row, record_of(row))]
+def forecast(history: SymbolHistory, came: Sequence[Features]) -> list[int]:
+    return [row.minute_ts_us for row in came if history.put(row)]
 
 
-def record_of(row: Features) -> Record:
-    return Record("features", 0, row.minute_ts_us // MINUTE_US, b"AAPL", b"", 0, ())
-
-
-@given(came=overtaking())
-def test_final_rows_are_released_once_each_and_in_minute_order(came: list[Features]) -> None:
+@given(came=repeating())
+def test_final_rows_are_forecast_once_each_and_in_minute_order(came: list[Features]) -> None:
     history = SymbolHistory()
-    out = released(history, came)
-    assert out == sorted(set(out))
-    assert set(out) == {row.minute_ts_us for row in FINALS}
+    assert forecast(history, came) == [row.minute_ts_us for row in FINALS]
     assert all(history.is_done(row.minute_ts_us) for row in FINALS)
 
 
-@given(came=overtaking(), cut=st.integers(0, len(FINALS)))
+@given(came=repeating(), cut=st.integers(0, len(FINALS)))
 def test_a_restart_that_reads_the_past_again_goes_on_where_it_was(came: list[Features], cut: int) -> None:
     lived, again = SymbolHistory(), SymbolHistory()
-    before = released(lived, came[:cut])
-    assert released(again, came[:cut]) == before
-    assert released(again, came[cut:]) == released(lived, came[cut:])
+    before = forecast(lived, came[:cut])
+    assert forecast(again, came[:cut]) == before
+    assert forecast(again, came[cut:]) == forecast(lived, came[cut:])
     assert all(again.window(row.minute_ts_us) == lived.window(row.minute_ts_us) for row in FINALS)
 
 
-@given(came=overtaking(), close=st.floats(50, 200))
-def test_a_late_revision_changes_the_windows_to_come_and_is_never_released(came: list[Features], close: float) -> None:
+@given(came=repeating(), close=st.floats(50, 200))
+def test_a_late_revision_changes_the_windows_to_come_and_is_not_forecast(came: list[Features], close: float) -> None:
     history = SymbolHistory()
-    released(history, came)
+    forecast(history, came)
     first = FINALS[-3]
     revised = msgspec.structs.replace(first, close=close, high=max(close, first.high), low=min(close, first.low), revision=99)
     before = history.window(FINALS[-1].minute_ts_us)
-    assert released(history, [revised]) == []
+    assert not history.put(revised)
     changed = [
         at for at, pair in enumerate(zip(before, history.window(FINALS[-1].minute_ts_us), strict=True)) if pair[0] != pair[1]
     ]

@@ -33,7 +33,7 @@ def test_a_window_is_full_with_the_first_live_minute(config: Settings) -> None:
     histories = {symbol: SymbolHistory() for symbol in load.symbols}
     for record in bus.read_all(config, "features"):
         row = codec.decode(Features, record.value)
-        assert len(histories[row.symbol].put(row, record)) == 1
+        assert histories[row.symbol].put(row)
     for symbol, history in histories.items():
         first = replace(rows(1)[0], symbol=symbol, minute_ts_us=NOW_US, final=False)
         assert history.draft(first)

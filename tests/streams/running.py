@@ -71,6 +71,17 @@ def newest(config: Settings) -> dict[tuple[str, int], Features]:
     return found
 
 
+def final_minutes(config: Settings) -> dict[str, list[int]]:
+    """Return each symbol's minutes in the order in which they became final."""
+    found: dict[str, list[int]] = {}
+    for record in bus.read_all(config, "features"):
+        row = codec.decode(Features, record.value)
+        known = found.setdefault(row.symbol, [])
+        if row.final and row.minute_ts_us not in known:
+            known.append(row.minute_ts_us)
+    return found
+
+
 def is_true(config: Settings, every: list[Tape]) -> bool:
     """Return whether the newest rows are the truth, and final exactly where all closings are in."""
     final = {minute for one in every for minute in one.final_minutes()}

@@ -50,6 +50,20 @@ def test_the_newest_row_of_each_minute_is_the_truth_and_final_where_all_closings
     assert query.exception() is None
 
 
+def test_a_symbol_s_minutes_become_final_in_their_order_however_many_do_at_once(
+    spark: SparkSession, engine: Settings, every: list[Tape]
+) -> None:
+    running.send(engine, running.records(every))
+    query = job.start(spark, engine)
+    try:
+        eventually(lambda: query.exception() or running.is_true(engine, every), timeout_s=120, interval_s=1)
+    finally:
+        query.stop()
+    orders = running.final_minutes(engine)
+    assert set(orders) == set(running.SYMBOLS)
+    assert all(order == sorted(order) for order in orders.values())
+
+
 def test_an_engine_tells_how_large_it_is(spark: SparkSession, config: Settings, every: list[Tape]) -> None:
     own = msgspec.structs.replace(config, engine="microbatch")
     running.send(own, running.records(every))
