@@ -42,7 +42,7 @@ check: install $(TSC) ## lint, types, the import law, generated documents
 	$(RUN)python -m deploy.documents --check
 
 test: install ## run every test, on real parts, by two processes
-	HF_HUB_OFFLINE=1 $(RUN)pytest -n 2 --dist loadgroup --durations 40
+	HF_HUB_OFFLINE=1 $(RUN)pytest -n 2 --dist loadfile --durations 40
 
 bench: install ## measure this machine: latency of the live pipeline
 	$(RUN)tickcast bench latency

@@ -15,9 +15,9 @@ more, so a carried price is revised by a late trade too. Whether there was a bar
 session gaps leave no false bars.
 
 Finality rests on order: all that a symbol's closing closes comes from the same source task, in front of it, through the
-same task that drops repeats (`repeats.py`) and through the symbol's one task of the aggregation, so a symbol's minutes become final in
-their order. A row is final from the first closing of any of its producers on; what another
-producer of the symbol brings afterwards revises it.
+same task that drops repeats and the same task of the aggregation (`repeats.py`), so a symbol's minutes become final in their
+order too. A row is final from the first closing of any of its producers on; what another producer of the symbol brings
+afterwards revises it.
 
 A repeat is a tick with the source and seq of another, or a sentiment of the same headline by the same model. It changes nothing.
 `Settings.repeats` off looks for none: that is faster, and has next to nothing to remember.

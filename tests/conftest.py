@@ -13,16 +13,7 @@ import triton  # noqa: F401 - PyTorch's compiler; loaded after TensorFlow, as so
 from deploy.local import broker as local_broker
 from streams import bus, settings
 
-COSTLY = ("simulated", "ran", "spark")  # fixtures that take a minute to make: their tests share a process
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give each worker of a parallel run whole files, and all tests of one costly fixture to the same worker."""
-    for item in items:
-        named = getattr(item, "fixturenames", ())
-        group = next((name for name in COSTLY if name in named), str(item.path))
-        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session")

@@ -36,7 +36,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with (home / "log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, env=_environment())
     try:
-        eventually(lambda: process.poll() is not None or _answers(port), 120)
+        eventually(lambda: process.poll() is not None or _answers(port), 400)
         assert process.poll() is None, (home / "log").read_text()
         yield f"http://127.0.0.1:{port}"
     finally:
@@ -105,10 +105,12 @@ def test_a_record_that_was_killed_while_it_was_begun_is_begun_again(connected: S
         "-c",
         "from models import tracking; from streams import settings; tracking.versions(settings.load(), 'x')",
     ]
-    process = subprocess.Popen(command, env=_environment() | own.environment())
-    eventually(lambda: process.poll() is not None or _has_tables(own), 60, 0.01)
-    process.kill()
-    assert process.wait() == -signal.SIGKILL, "it was killed too late to show anything"
+    with subprocess.Popen(command, env=_environment() | own.environment()) as process:
+        try:
+            eventually(lambda: process.poll() is not None or _has_tables(own), 400, 0.01)  # MLflow is long to load
+        finally:
+            process.kill()
+    assert process.returncode == -signal.SIGKILL, "it was killed too late to show anything"
     assert not (own.home / "registry" / tracking.DATABASE).exists()
     assert tracking.versions(own, "x") == []
     assert [path.name for path in (own.home / "registry").iterdir() if path.name.startswith(tracking.UNFINISHED)] == []
