@@ -44,6 +44,8 @@ FEATURE_SCHEMA = (
     "ma7 double, ma21 double, bars7 int, bars21 int, last_event_ts_us long, revision long, final boolean, flat boolean, "
     "ret double, sent_mean double, sent_n long, sentiment_complete boolean"
 )
+# In rows that are not final, nearly all there are: none of them need be decoded. In a text its quotes would be escaped.
+NOT_FINAL = '"final":false'
 SCHEMAS = {
     "ticks": features.TICK_SCHEMA,
     "headlines": HEADLINE_SCHEMA,
@@ -83,7 +85,10 @@ def _parts(session: SparkSession, settings: Settings) -> Iterator[DataFrame]:
     refusals = {"ticks": features.tick_reason(settings), "sentiment": features.sentiment_reason(settings)}
     others = {"headlines": ~F.col("broken") & _is_headline(), "features": _is_final_row()}
     for topic, schema in SCHEMAS.items():
-        parsed = features.parse(spark.topic_stream(session, settings, topic, options=LIMIT), schema)
+        raw = spark.topic_stream(session, settings, topic, options=LIMIT)
+        if topic == "features":
+            raw = raw.where(~F.contains(F.col("value").cast("string"), F.lit(NOT_FINAL)))
+        parsed = features.parse(raw, schema)
         if topic in others:
             parsed = parsed.where(others[topic] & (F.coalesce(F.col("v"), F.lit(1)) == 1))
         reasoned = parsed.withColumn("reason", refusals.get(topic, F.lit(None).cast("string")))

@@ -40,7 +40,7 @@ READERS: Mapping[str, tuple[str, ...]] = {
 }
 QUICK_MESSAGES = 2_000
 QUICK_TOPICS = ("ticks", "headlines", "features")
-WAIT_S = 60.0  # without anything new: then it is lost
+WAIT_S = 300.0  # without anything new, which a busy machine may need for a batch of 100,000: then it is lost
 LOOK_S = 1.0
 
 
