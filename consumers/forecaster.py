@@ -166,10 +166,11 @@ class ForecastHandler:
                 continue
             self._note_minute(row.minute_ts_us)
             history, arrival = self._histories[row.symbol], _Arrival(row, record)
-            if row.final and history.put(row):
-                states |= {state.key: state for state in self._matured(arrival)}
-                sent += self._final(arrival)
-            elif not row.final and history.draft(row):
+            if row.final:
+                if history.put(row):
+                    states |= {state.key: state for state in self._matured(arrival)}
+                    sent += self._final(arrival)
+            elif history.draft(row):
                 self._drafts[row.symbol] = arrival
         return [*sent, *self._provisional(), *states.values()]
 

@@ -44,7 +44,8 @@ FEATURE_SCHEMA = (
     "ma7 double, ma21 double, bars7 int, bars21 int, last_event_ts_us long, revision long, final boolean, flat boolean, "
     "ret double, sent_mean double, sent_n long, sentiment_complete boolean"
 )
-# In rows that are not final, nearly all there are: none of them need be decoded. In a text its quotes would be escaped.
+# In rows that are not final, nearly all there are: none of them need be decoded. In a text its quotes would be escaped;
+# the engine, which alone writes `features`, puts nothing else into a row that could hold it.
 NOT_FINAL = '"final":false'
 SCHEMAS = {
     "ticks": features.TICK_SCHEMA,

@@ -41,7 +41,7 @@ from pyspark.sql import functions as F
 from streams import strict_json
 from streams.clock import MINUTE_US, SECOND_US
 from streams.messages import MAX_TS_US, SUM_TOLERANCE
-from streams.repeats import home, once, steer
+from streams.repeats import led_home, once
 from streams.settings import Settings
 
 BARS = 21
@@ -53,7 +53,7 @@ SCORE_SCALE = 1_000_000_000
 # taken out before, by `tick_reason`.
 WATERMARK = "75 minutes"
 LARGEST_SUM = 2**63 - 1
-GROUP = ("symbol", "minute", "steer")  # of a row; `steer` only leads it to its symbol's task
+GROUP = ("symbol", "minute")  # what a row is of; all of a symbol's go through one task
 IDENTITY = ("symbol", "lag", "kind", "origin", "number")  # of a contribution to a minute
 TRADE, CLOSING, MOOD, MOOD_CLOSING = range(4)  # kinds of contributions
 
@@ -311,7 +311,9 @@ def _rows(grouped: DataFrame) -> DataFrame:
 
 def version(*, repeats: bool = True) -> str:
     """Return what names the engine's state: another where other columns, or other contributions, go into it."""
-    state = [str(column) for column in _aggregates()] + [WATERMARK, *IDENTITY, *GROUP] + ([] if repeats else ["no repeats"])
+    state = (
+        [str(column) for column in _aggregates()] + [WATERMARK, *IDENTITY, *GROUP, "steer"] + ([] if repeats else ["no repeats"])
+    )
     return hashlib.sha256("\n".join(state).encode()).hexdigest()[:12]
 
 
@@ -337,5 +339,4 @@ def features(ticks: DataFrame, sentiment: DataFrame, *, closings: bool = True, r
     identified = inputs.withColumn("identity", F.struct(*IDENTITY)).drop("origin", "number").withWatermark("minute", WATERMARK)
     tasks = int(ticks.sparkSession.conf.get("spark.sql.shuffle.partitions") or 0)
     distinct = once(identified, tasks) if repeats else identified
-    steered = distinct.withColumn("steer", steer(F.hash("symbol", "minute"), home(tasks), tasks))
-    return _rows(steered.groupBy(*GROUP).agg(*_aggregates()))
+    return _rows(led_home(distinct, GROUP, tasks).groupBy(*GROUP, "steer").agg(*_aggregates()))

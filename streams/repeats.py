@@ -3,7 +3,8 @@
 Spark's `dropDuplicates` shuffles by ALL of its columns, so records of one symbol would go through different tasks and could
 overtake each other on their way to the aggregation; a row would be final before all that its closing closes is in. The
 columns therefore end with `steer`, a number computed from the others such that the hash of all of them leads to the task of
-the symbol: one task per symbol, first in, first out, as without `dropDuplicates`.
+the symbol: one task per symbol, first in, first out, as without `dropDuplicates`. So do the keys of the aggregation, by which
+a symbol's minutes would part otherwise.
 
 Spark takes a row to task `pmod(hash(columns), tasks)`, where `hash` is Murmur3 (x86, 32 bit; Austin Appleby, public domain)
 folded over the columns from left to right. Each step of Murmur3 can be undone, so for the hash `seed` of the other columns
@@ -11,6 +12,8 @@ there is exactly one 32-bit `steer` that makes the whole hash a wanted one. `tes
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
@@ -32,14 +35,15 @@ def once(contributions: DataFrame, tasks: int) -> DataFrame:
     tasks : int
         How many tasks a shuffle has: `spark.sql.shuffle.partitions`.
     """
-    steered = contributions.withColumn("steer", steer(F.hash("minute", "identity"), home(tasks), tasks))
     # at most four columns: of more, Spark chooses the order
-    return steered.dropDuplicates(["minute", "identity", "steer"]).drop("identity", "steer")
+    keys = ["minute", "identity"]
+    return led_home(contributions, keys, tasks).dropDuplicates([*keys, "steer"]).drop("identity", "steer")
 
 
-def home(tasks: int) -> Column:
-    """Return the one of `tasks` that all records of a row's `symbol` go through."""
-    return F.pmod(F.hash("symbol"), F.lit(tasks))
+def led_home(rows: DataFrame, keys: Sequence[str], tasks: int) -> DataFrame:
+    """Return `rows` with the column `steer`: shuffled by `keys` and it, all rows of a `symbol` come to one of `tasks`."""
+    home = F.pmod(F.hash("symbol"), F.lit(tasks))
+    return rows.withColumn("steer", steer(F.hash(*keys), home, tasks))
 
 
 def steer(seed: Column, task: Column, tasks: int) -> Column:

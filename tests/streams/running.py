@@ -82,6 +82,13 @@ def final_minutes(config: Settings) -> dict[str, list[int]]:
     return found
 
 
+def assert_final_in_order(config: Settings) -> None:
+    """Demand that each symbol's minutes became final in their order."""
+    orders = final_minutes(config)
+    assert set(orders) == set(SYMBOLS)
+    assert all(order == sorted(order) for order in orders.values())
+
+
 def is_true(config: Settings, every: list[Tape]) -> bool:
     """Return whether the newest rows are the truth, and final exactly where all closings are in."""
     final = {minute for one in every for minute in one.final_minutes()}
