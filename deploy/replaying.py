@@ -20,7 +20,7 @@ from kafka.admin import KafkaAdminClient
 from kafka.errors import CoordinatorNotAvailableError, KafkaError
 from rich.console import Console
 
-from deploy import drained, pages, roles, running, steering
+from deploy import drained, pages, repeated, roles, running, steering
 from deploy.local import jars, supervisor
 from deploy.local.broker import free_port
 from deploy.local.processes import GIVES_WAY, Process
@@ -115,8 +115,11 @@ def with_broker(settings: Settings) -> Iterator[Settings]:
     yield msgspec.structs.replace(found, topic_prefix=settings.topic_prefix)
 
 
-def namespaced(settings: Settings, cut: Cut, name: str = "replay", port: int = 0) -> Settings:
-    """Return settings of a namespace that nobody has used yet, with the partitions that a recording needs."""
+def namespaced(settings: Settings, cut: Cut, name: str = "replay", port: int = 0, *, hurried: bool = False) -> Settings:
+    """Return settings of a namespace that nobody has used yet, with the partitions that a recording needs.
+
+    Where it is `hurried`, the engine looks for repeats only of a recording, which may hold some.
+    """
     tape = tapes.cut(cut)
     often_s = CHECKPOINT_S if tape.span_us.length_us <= DAY_US else LONG_CHECKPOINT_S
     partitions = tape.recording.manifest.partitions if isinstance(tape, RecordedTape) else settings.partitions
@@ -125,6 +128,7 @@ def namespaced(settings: Settings, cut: Cut, name: str = "replay", port: int = 0
         topic_prefix=f"{name}-{datetime.now(UTC):%Y%m%d-%H%M%S-%f}.",
         partitions=partitions,
         archive="",
+        repeats=settings.repeats and (isinstance(tape, RecordedTape) or not hurried),
         checkpoint_s=min(settings.checkpoint_s, often_s),
         console_port=port or free_port(),
     )
@@ -140,7 +144,8 @@ def play(settings: Settings, wish: Wish, console: Console) -> Played | None:
     """
     played = steered(settings, wish, console)
     if isinstance(played, Again):
-        raise EnvironmentFault("the tape was sought back on the way: this run compares, and does not begin again")
+        why = "something came twice" if played.repeated else "the tape was sought back on the way"
+        raise EnvironmentFault(f"{why}: this run compares, and does not begin again")
     return played
 
 
@@ -156,14 +161,21 @@ def steered(settings: Settings, wish: Wish, console: Console) -> Played | Again 
 
 
 def whole(config: Settings, wish: Wish, console: Console) -> Played | None:
-    """Do as :func:`play`, in a new namespace, and in another one as often as the tape is sought back."""
+    """Do as :func:`play`, in a new namespace, and in another one as often as the tape is sought back.
+
+    A tape of files at full speed repeats nothing, so nobody looks for repeats on the way. Where there was one all the same, which
+    is found out at the end, it is played again with an engine that does.
+    """
+    looking = False
     while True:
-        own = namespaced(config, wish.cut, port=wish.port)
+        base = msgspec.structs.replace(config, repeats=config.repeats or looking)
+        own = namespaced(base, wish.cut, port=wish.port, hurried=wish.speed == "max" and not looking)
         with running.noted(own, wish.cut.source, own.console_port if wish.page else 0):
             played = steered(own, wish, console)
         if not isinstance(played, Again):
             return played
         forget(own)
+        looking |= played.repeated
         wish = replace(wish, course=played.course, port=own.console_port)
 
 
@@ -286,6 +298,12 @@ class _Run:
         return f"{iso(now_us - now_us % SECOND_US)}: {share:.0%} of the tape{left}"
 
     def _finish(self) -> None:
+        if not (self._settings.repeats or isinstance(self._tape, RecordedTape)) and repeated.has_repeats(
+            self._settings, self._tape.name
+        ):
+            self._console.print("something came twice: the tape begins again, with an engine that looks for it", highlight=False)
+            self._steering.begin_again(self._tape.span_us.last_us)
+            return
         self._played = Played(self._settings, time.monotonic() - self._released_s, self._models, _records(self._settings))
         if self._wish.stay:
             self._tell("all is through; `tickcast control seek` goes back, `tickcast control stop` or Ctrl-C ends it")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 
 from kafka.errors import KafkaError
@@ -26,9 +26,13 @@ RETRY_S = 1.0
 
 @dataclass(frozen=True)
 class Again:
-    """A run has to begin again, and to run as `course` says: to the place that was sought, then on as before."""
+    """A run has to begin again, and to run as `course` says: to the place that was sought, then on as before.
+
+    `repeated` says why, where nobody sought back: something came twice, and nobody had looked for that.
+    """
 
     course: Course
+    repeated: bool = False
 
 
 class Steering:
@@ -103,8 +107,14 @@ class Steering:
 
     def _begin_again(self, word: Control) -> None:
         if self._verdict is False:
-            place_us = control.microseconds(word.arguments, "to_ts_us")
-            self._verdict = Again(Course(self._course.speed, self._course.paused, place_us))
+            self._verdict = self._again(control.microseconds(word.arguments, "to_ts_us"))
+
+    def begin_again(self, place_us: int) -> None:
+        """Have the run begin again, and look for repeats; it runs to `place_us` at once."""
+        self._verdict = replace(self._again(place_us), repeated=True)
+
+    def _again(self, place_us: int) -> Again:
+        return Again(Course(self._course.speed, self._course.paused, place_us))
 
 
 def carry_over(settings: Settings, course: Course) -> None:

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import singledispatchmethod
 
-from producers.base import Event, Pulse, Report, SessionEnd, Story, Trade
+from producers.base import Event, Report, SessionEnd, Story, Trade
 from streams import codec
 from streams.bus import Outgoing, outgoing
 from streams.clock import MINUTE_US, minute_start_us
@@ -71,28 +70,16 @@ class Closer:
         if not isinstance(event, SessionEnd | Report) and not getattr(event, "ahead", False):
             self._clock_ts_us = max(self._clock_ts_us, event.event_ts_us)
             yield from self._close_until(minute_start_us(self._clock_ts_us))
-        yield from self._on(event)
+        if isinstance(event, Trade):
+            yield from self._trade(event)
+        elif isinstance(event, Story):
+            yield self._story(event)
+        elif isinstance(event, SessionEnd):
+            yield from self._close_until(minute_start_us(event.event_ts_us) + MINUTE_US)
+            self._open.clear()
+            self._open_symbols = frozenset()
 
-    @singledispatchmethod
-    def _on(self, event: Event) -> Iterator[Outgoing]:
-        raise TypeError(event)
-
-    @_on.register
-    def _(self, event: Pulse) -> Iterator[Outgoing]:
-        return iter(())
-
-    @_on.register
-    def _(self, event: Report) -> Iterator[Outgoing]:
-        return iter(())
-
-    @_on.register
-    def _(self, event: SessionEnd) -> Iterator[Outgoing]:
-        yield from self._close_until(minute_start_us(event.event_ts_us) + MINUTE_US)
-        self._open.clear()
-        self._open_symbols = frozenset()
-
-    @_on.register
-    def _(self, event: Story) -> Iterator[Outgoing]:
+    def _story(self, event: Story) -> Outgoing:
         headline = Headline(
             event_ts_us=event.event_ts_us,
             clock_ts_us=self._clock_ts_us,
@@ -102,10 +89,9 @@ class Closer:
             source=event.source or self._source,
             url=event.url,
         )
-        yield outgoing("headlines", event.id, headline)
+        return outgoing("headlines", event.id, headline)
 
-    @_on.register
-    def _(self, event: Trade) -> Iterator[Outgoing]:
+    def _trade(self, event: Trade) -> Iterator[Outgoing]:
         tick = Tick(
             event_ts_us=event.event_ts_us,
             clock_ts_us=self._clock_ts_us,
@@ -125,15 +111,16 @@ class Closer:
 
     def _remember(self, trade: Trade) -> Iterator[Outgoing]:
         minute_us = minute_start_us(trade.event_ts_us)
-        own = _Last(trade.event_ts_us, trade.seq, trade.price, minute_us)
         last = self._open.get(trade.symbol)
         if last is None:
             self._open_symbols |= {trade.symbol}
-            last = replace(own, first_us=self._minute_us)
-        for boundary_us in range(minute_us + MINUTE_US, last.first_us + 1, MINUTE_US):
+        closed_us = self._minute_us if last is None else last.first_us
+        own = _Last(trade.event_ts_us, trade.seq, trade.price, min(minute_us, closed_us))
+        for boundary_us in range(minute_us + MINUTE_US, closed_us + 1, MINUTE_US):
             yield from self._closings(boundary_us, {trade.symbol: own})
-        newest = own if (own.event_ts_us, own.seq) > (last.event_ts_us, last.seq) else last
-        self._open[trade.symbol] = replace(newest, first_us=min(minute_us, last.first_us))
+        if last is not None and (own.event_ts_us, own.seq) <= (last.event_ts_us, last.seq):
+            own = replace(last, first_us=own.first_us)
+        self._open[trade.symbol] = own
 
     def _close_until(self, minute_us: int) -> Iterator[Outgoing]:
         """Yield the closings of all minutes before `minute_us` that are still open."""

@@ -18,6 +18,7 @@ from streams.settings import Settings
 
 PATIENCE_MS = 20  # that rows wait for company before the tape hears of them
 MAX_AHEAD_US = 10 * MINUTE_US
+FLEETING = 240.0  # speed: a minute is over in a quarter of a second, before anybody reads of it
 HOLE_S = 120.0  # longer than the engine needs to come back from a kill
 MAX_NAP_S = 0.5  # how long a stop may have to wait
 
@@ -25,15 +26,16 @@ MAX_NAP_S = 0.5  # how long a stop may have to wait
 class Pace(Protocol):
     """Called before each event is sent; blocks until it may be."""
 
-    def wait(self, clock_ts_us: int, open_symbols: frozenset[str]) -> None:
-        """Block until an event at `clock_ts_us` may go out."""
+    def wait(self, clock_ts_us: int, open_symbols: frozenset[str]) -> bool:
+        """Block until an event at `clock_ts_us` may go out; return whether its minute passes too fast to be looked at."""
 
 
 class Unpaced:
     """A live source paces itself."""
 
-    def wait(self, clock_ts_us: int, open_symbols: frozenset[str]) -> None:
-        """Return at once."""
+    def wait(self, clock_ts_us: int, open_symbols: frozenset[str]) -> bool:
+        """Return False, at once."""
+        return False
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,10 @@ class Course:
     def rushes(self, clock_ts_us: int) -> bool:
         """Return whether an event at `clock_ts_us` waits for no clock."""
         return clock_ts_us < self.until_us or (self.speed == inf and not self.paused)
+
+    def is_fleeting(self, clock_ts_us: int) -> bool:
+        """Return whether the minute of an event at `clock_ts_us` passes too fast to be looked at."""
+        return self.rushes(clock_ts_us) or (self.speed >= FLEETING and not self.paused)
 
     def nap_s(self, place_us: float, clock_ts_us: int) -> float:
         """Return for how long an event at `clock_ts_us` has to wait where the tape is at `place_us`; 0: it may go."""
@@ -92,12 +98,13 @@ class AtSpeed:
         self._speed: float | None = None  # at the last look
         self._place_us: float | None = None  # where the tape would be, had nothing but its course held it up
 
-    def wait(self, clock_ts_us: int, open_symbols: frozenset[str]) -> None:
+    def wait(self, clock_ts_us: int, open_symbols: frozenset[str]) -> bool:
         """Sleep until the tape's clock, sped up, reaches `clock_ts_us`, and while it is held."""
         if self._place_us is None or not open_symbols:
             self._place_us, self._looked_s = clock_ts_us, self._now()
         while (nap_s := self._look(self._place_us, clock_ts_us)) > 0 and not self._stopped():
             self._sleep(min(nap_s, MAX_NAP_S))
+        return self._course(clock_ts_us).is_fleeting(clock_ts_us)
 
     def _look(self, place_us: float, clock_ts_us: int) -> float:
         """Move the tape's place by the time since the last look; return how long the event has to wait from there."""
@@ -119,10 +126,9 @@ class Slowest:
     def __init__(self, *paces: Pace) -> None:
         self._paces = paces
 
-    def wait(self, clock_ts_us: int, open_symbols: frozenset[str]) -> None:
-        """Block until the event may go out by every pace."""
-        for pace in self._paces:
-            pace.wait(clock_ts_us, open_symbols)
+    def wait(self, clock_ts_us: int, open_symbols: frozenset[str]) -> bool:
+        """Block until the event may go out by every pace; by all of them its minute is too fast, or it is not."""
+        return all([pace.wait(clock_ts_us, open_symbols) for pace in self._paces])
 
 
 class BehindFinals:
@@ -146,11 +152,11 @@ class BehindFinals:
         self._changed = threading.Condition()
         threading.Thread(target=self._follow, args=(settings,), daemon=True, name="finals").start()
 
-    def wait(self, clock_ts_us: int, open_symbols: frozenset[str]) -> None:
+    def wait(self, clock_ts_us: int, open_symbols: frozenset[str]) -> bool:
         """Block while `clock_ts_us` is too far ahead of the final rows."""
         minute_us = minute_start_us(clock_ts_us)
         if self._passed == (minute_us, open_symbols):
-            return
+            return True
         with self._changed:
             self._open(minute_us, open_symbols)
             while not self._changed.wait_for(lambda: self._may_go(minute_us), HOLE_S):
@@ -158,6 +164,7 @@ class BehindFinals:
         if self._failure is not None:
             raise self._failure
         self._passed = (minute_us, open_symbols)
+        return True
 
     def _open(self, minute_us: int, symbols: frozenset[str]) -> None:
         self._next_us = {symbol: self._next_us.get(symbol, minute_us) for symbol in symbols}

@@ -19,6 +19,7 @@ from producers.pace import Pace, course_of, pace_of
 from producers.recorded import Closed, RecordedTape, is_ahead
 from producers.steering import Wheel
 from streams import bus, codec
+from streams.bus import Outgoing
 from streams.clock import MINUTE_US, minute_start_us
 from streams.errors import BadMessage
 from streams.messages import ModelAnnouncement
@@ -30,6 +31,7 @@ log = logging.getLogger(__name__)
 STATUS_INTERVAL_S = 2.0
 TAPE_LINGER_MS = 10  # that records of a tape wait for company: a request for each costs broker and producer most of their time
 SWAP_S = 30.0  # a forecaster loads a model in a second and says so every two
+FLEETING = (bus.FLEETING_HEADER, b"")
 CLOCK = "clock_ts_us"  # among the counts of a status: where the tape stands
 
 
@@ -119,7 +121,7 @@ class Producing:
             number[place] += 1
             if number[place] > present[place]:
                 header = (resume.NUMBER_HEADER, str(number[place]).encode())
-                self._send(record._replace(partition=place[1], headers=[header]))
+                self._send(Outgoing(record.topic, record.key, record.value, [*record.headers, header], place[1]))
 
     def _send_recorded(self, tape: RecordedTape) -> None:
         present = resume.sent(self._settings, INPUTS)
@@ -163,7 +165,9 @@ class Producing:
         # a clock ahead of the broker's was refused for it, and shall be again; all else is stamped when it comes
         kept_ms = record.timestamp_ms if is_ahead(record) else None
         where = self._settings.topic(record.topic)
-        key, headers = bus.sendable_key(record), list(record.headers) or None
+        key = bus.sendable_key(record)
+        # of a recording every row is told: not all that was recorded need ever be closed
+        headers = [header for header in record.headers if header != FLEETING] or None
         sent = self._client.send(where, record.value, key, headers, record.partition, kept_ms)
         sent.add_errback(self._failed)
 
@@ -174,10 +178,11 @@ class Producing:
                 self._take_report(event)
             for step in steps(event, closer):
                 self.clock_ts_us = closer.clock_ts_us
-                self._pace.wait(max(step.event_ts_us, closer.clock_ts_us), closer.open_symbols)
+                fleeting = self._pace.wait(max(step.event_ts_us, closer.clock_ts_us), closer.open_symbols)
                 if self._stop.is_set():
                     return
-                yield from closer.records(step)
+                for record in closer.records(step):
+                    yield record._replace(headers=[FLEETING]) if fleeting else record
             self._count(event)
 
     def _send(self, record: bus.Outgoing) -> None:

@@ -9,6 +9,7 @@ import os
 import socket
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -33,6 +34,7 @@ DENIED = (AuthorizationError, SaslAuthenticationFailedError)
 BATCH_BYTES = 256 * 1024
 PATIENT_BYTES = 1024 * 1024  # what a patient reader wants at once: more than comes in its time
 INGEST_HEADER = "ingest_ts_us"  # when the tick behind a record reached the broker, wall clock, decimal text
+FLEETING_HEADER = "fleeting"  # of a tick of a tape whose minutes pass too fast to be looked at: only final rows are told of them
 REDRIVEN_HEADER = "redriven"  # of a record that `tickcast dead redrive` sent again: which dead letter it was
 
 
@@ -220,7 +222,12 @@ def sendable_key(record: Record) -> bytes | None:
 
 def partition_of(record: Outgoing, partitions: int) -> int:
     """Return the partition, of `partitions`, that `record` goes to: its own, or what every client derives from its key."""
-    return record.partition if record.partition is not None else (int(murmur2(record.key)) & 0x7FFFFFFF) % partitions
+    return record.partition if record.partition is not None else (_hash(record.key) & 0x7FFFFFFF) % partitions
+
+
+@lru_cache(maxsize=10_000)
+def _hash(key: bytes) -> int:
+    return int(murmur2(key))
 
 
 def partitions_of(client: KafkaConsumer, settings: Settings, *topics: str) -> list[TopicPartition]:

@@ -214,6 +214,7 @@ def _tick_contributions(ticks: DataFrame, *, closings: bool) -> DataFrame:
         F.round(F.col("size") * SIZE_SCALE).cast("long").alias("amount"),
         F.lit(0).alias("partition"),
         F.lit(0).alias("partitions"),
+        (F.col("record_fleeting") if "record_fleeting" in ticks.columns else F.lit(False)).alias("fleeting"),
         "record_timestamp",
     )
 
@@ -232,6 +233,7 @@ def _sentiment_contributions(sentiment: DataFrame) -> DataFrame:
         F.round(F.col("score") * SCORE_SCALE).cast("long").alias("amount"),
         F.coalesce("partition", F.lit(0)).alias("partition"),
         F.coalesce("partitions", F.lit(0)).alias("partitions"),
+        F.lit(None).cast("boolean").alias("fleeting"),
         "record_timestamp",
     )
 
@@ -257,6 +259,7 @@ def _aggregates() -> list[Column]:
         F.count(_only(MOOD, "amount", None)).alias("sent_n"),
         F.bit_or(_only(MOOD_CLOSING, F.expr("shiftleft(1L, partition)"))).alias("heard"),
         F.max(_only(MOOD_CLOSING, "partitions")).alias("expected"),
+        F.bool_and(F.when(F.col("lag") == 0, F.col("fleeting"))).alias("fleeting"),
         F.count(F.lit(1)).alias("revision"),
         F.max("record_timestamp").alias("ingest"),
         *[close.alias(f"c{k}") for k, close in enumerate(closes)],
@@ -283,7 +286,8 @@ def _amount() -> Column:
 
 def _rows(grouped: DataFrame) -> DataFrame:
     heard_all = F.coalesce(F.col("heard") == F.expr("shiftleft(1L, expected) - 1"), F.lit(False))
-    return grouped.where(_has_bar(0)).select(
+    final = (F.col("closings") > 0) & heard_all
+    return grouped.where(_has_bar(0) & (final | ~F.col("fleeting"))).select(
         F.lit(1).alias("v"),
         F.unix_micros("minute").alias("minute_ts_us"),
         "symbol",
@@ -299,7 +303,7 @@ def _rows(grouped: DataFrame) -> DataFrame:
         _bars(BARS).alias("bars21"),
         "last_event_ts_us",
         "revision",
-        ((F.col("closings") > 0) & heard_all).alias("final"),
+        final.alias("final"),
         (F.col("n_ticks") == 0).alias("flat"),
         F.when(_has_bar(1), F.col("c0") / F.col("c1") - 1).alias("ret"),
         F.when(F.col("sent_n") > 0, F.col("score_sum") / SCORE_SCALE / F.col("sent_n")).alias("sent_mean"),
@@ -324,7 +328,8 @@ def features(ticks: DataFrame, sentiment: DataFrame, *, closings: bool = True, r
     ----------
     ticks, sentiment : DataFrame
         Fields of :class:`streams.messages.Tick` and :class:`streams.messages.Sentiment`, and `record_timestamp`
-        (when the broker had the record). Bounded or streaming.
+        (when the broker had the record). Bounded or streaming. Ticks may have `record_fleeting`: of a minute in which it is
+        true of all, there is no row until it is final.
     closings : bool
         Whether the producers send closings; see above.
     repeats : bool

@@ -68,7 +68,12 @@ def outputs(rows: DataFrame, topic: str) -> DataFrame:
 
 def good_inputs(session: SparkSession, settings: Settings) -> tuple[DataFrame, DataFrame]:
     """Return the streams of ticks and of sentiment that follow the contract and are neither too late nor from the future."""
-    ticks, sentiment = (spark.topic_stream(session, settings, topic, options=_fetching(settings)) for topic in INPUTS)
+    headed = {"includeHeaders": "true"} if settings.closings else {}  # without closings no row is ever final
+    ticks = spark.topic_stream(session, settings, "ticks", options=_fetching(settings) | headed)
+    sentiment = spark.topic_stream(session, settings, "sentiment", options=_fetching(settings))
+    if settings.closings:
+        fleeting = F.array_contains(F.col("headers")["key"], bus.FLEETING_HEADER)
+        ticks = ticks.withColumn("fleeting", F.coalesce(fleeting, F.lit(False))).drop("headers")
     return features.good_ticks(ticks, settings), features.good_sentiment(sentiment, settings)
 
 

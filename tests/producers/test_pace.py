@@ -77,6 +77,18 @@ def test_time_without_open_symbols_is_skipped() -> None:
     assert time.now_s == pytest.approx(102.0)
 
 
+@pytest.mark.parametrize(("speed", "fleets"), [(1.0, False), (239.0, False), (240.0, True), (inf, True)])
+def test_a_minute_that_passes_in_a_quarter_of_a_second_cannot_be_looked_at(speed: float, *, fleets: bool) -> None:
+    time = FakeTime()
+    course = Course(speed)
+    pace = AtSpeed(lambda _: course, sleep=time.sleep, now=time.now)
+    assert pace.wait(T0, AAPL) is fleets
+    assert Slowest(pace, Unpaced()).wait(T0, AAPL) is False
+    course = Course(speed, until_us=T0 + 2)
+    assert pace.wait(T0 + 1, AAPL), "what leads to a place that was sought rushes"
+    assert pace.wait(T0 + 2, AAPL) is fleets
+
+
 def test_a_stop_ends_a_long_wait() -> None:
     time = FakeTime()
     pace = AtSpeed(Course(1), stopped=lambda: time.now_s > 105, sleep=time.sleep, now=time.now)
@@ -119,7 +131,7 @@ class Runner:
         self._pace = waiting
         self._pool = pool
 
-    def at(self, minute: int, symbols: frozenset[str] = AAPL) -> Future[None]:
+    def at(self, minute: int, symbols: frozenset[str] = AAPL) -> Future[bool]:
         return self._pool.submit(self._pace.wait, T0 + minute * MINUTE_US, symbols)
 
     def passes(self, minute: int, symbols: frozenset[str] = AAPL) -> None:
@@ -136,7 +148,7 @@ def behind_finals(config: Settings) -> Iterator[Runner]:
             stop.set()
 
 
-def blocks(wait: Future[None]) -> bool:
+def blocks(wait: Future[bool]) -> bool:
     try:
         wait.result(timeout=1)
     except NotYet:

@@ -115,15 +115,27 @@ def test_every_record_goes_to_its_place_again_with_its_key_value_and_headers(con
     assert by_place(bus.read_all(config, *INPUTS[:3])) == by_place(records(config))
 
 
+def test_nothing_of_a_recording_is_fleeting_however_fast_it_was_made(config: Settings, tmp_path: Path) -> None:
+    writer = Writer(tmp_path / "rushed")
+    writer.add(
+        Record("ticks", 0, 0, b"AAPL", codec.encode(tick("AAPL", 1)), WALL_MS, ((bus.FLEETING_HEADER, b""), ("number", b"1")))
+    )
+    writer.finish(1, "", config.partitions, whole=True)
+    send(config, RecordedTape(writer.folder))
+    (sent,) = bus.read_all(config, "ticks")
+    assert sent.headers == (("number", b"1"),)
+
+
 def test_a_run_that_is_broken_off_goes_on_where_it_was(config: Settings, folder: Path) -> None:
     class Breaking(Unpaced):
         def __init__(self, stop: threading.Event) -> None:
             self.left, self.stop = 40, stop
 
-        def wait(self, clock_ts_us: int, open_symbols: frozenset[str]) -> None:
+        def wait(self, clock_ts_us: int, open_symbols: frozenset[str]) -> bool:
             self.left -= 1
             if not self.left:
                 self.stop.set()
+            return False
 
     stop = threading.Event()
     Producing(config, RecordedTape(folder), Breaking(stop), stop).run()

@@ -10,6 +10,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import islice
+from math import inf
 from pathlib import Path
 
 import msgspec
@@ -145,6 +146,15 @@ def test_a_finished_tape_that_is_run_again_adds_nothing_and_says_so_again(config
     assert first.counts == second.counts
 
 
+@pytest.mark.parametrize("speed", [inf, 10.0**6, None])
+def test_what_passes_too_fast_to_be_looked_at_is_sent_as_fleeting(config: Settings, tape: Path, speed: float | None) -> None:
+    source = Replay.of_folder(tape)
+    produce(config, source, Unpaced() if speed is None else AtSpeed(Course(speed)))
+    told = {record.header(bus.FLEETING_HEADER) for record in bus.read_all(config, "ticks")}
+    assert told == {None if speed is None else ""}
+    assert held(config) == expected(config, source)
+
+
 def test_two_tapes_in_one_namespace_are_both_whole(config: Settings, tape: Path) -> None:
     produce(config, Replay.of_folder(tape))
     (tape / "ticks.csv").write_text((tape / "ticks.csv").read_text().replace("AMZN", "TSLA"))
@@ -249,9 +259,10 @@ class BehindClosings:
     def __init__(self) -> None:
         self.waits: list[int] = []
 
-    def wait(self, clock_ts_us: int, open_symbols: frozenset[str]) -> None:
+    def wait(self, clock_ts_us: int, open_symbols: frozenset[str]) -> bool:
         assert not open_symbols or clock_ts_us - self.waits[-1] <= 10 * MINUTE_US
         self.waits.append(clock_ts_us)
+        return False
 
 
 def test_a_gap_of_quiet_minutes_is_passed_a_minute_at_a_time(config: Settings, tmp_path: Path) -> None:

@@ -13,10 +13,14 @@ from pyspark.sql.streaming.query import StreamingQuery
 
 from deploy import bench_week
 from deploy.verify import truth
-from streams import bus, job
+from streams import bus, codec, job
+from streams.bus import Outgoing
+from streams.clock import MINUTE_US
+from streams.messages import Features, Tick
 from streams.settings import Engine, Settings
 from streams.testing import eventually
 from tests.streams import batch, running, tapes
+from tests.streams.strategies import T0
 from tests.streams.tapes import Tape
 
 pytestmark = pytest.mark.slow
@@ -61,6 +65,36 @@ def test_a_symbol_s_minutes_become_final_in_their_order_however_many_do_at_once(
         query.stop()
     assert query.exception() is None
     running.assert_final_in_order(engine)
+
+
+def test_of_a_minute_whose_ticks_are_all_fleeting_only_final_rows_are_told(
+    spark: SparkSession, config: Settings, every: list[Tape]
+) -> None:
+    rushing, other, *_ = running.SYMBOLS
+    half_us = T0 + running.MINUTES // 2 * MINUTE_US
+
+    def sent(record: Outgoing) -> Outgoing:
+        tick = record.topic == "ticks" and codec.decode(Tick, record.value)
+        fleets = tick and tick.symbol == rushing and tick.clock_ts_us <= half_us
+        return record._replace(headers=[(bus.FLEETING_HEADER, b"")]) if fleets else record
+
+    own = msgspec.structs.replace(config, engine="realtime")
+    query = job.start(spark, own)
+    expected = {
+        symbol: sorted(minute for one in every for name, minute in one.final_minutes() if name == symbol)
+        for symbol in running.SYMBOLS
+    }
+    try:
+        running.send(own, [sent(record) for record in running.records(every)])
+        eventually(lambda: query.exception() or running.final_minutes(own) == expected, timeout_s=60, interval_s=1)
+    finally:
+        query.stop()
+    assert query.exception() is None
+    rows = [codec.decode(Features, record.value) for record in bus.read_all(own, "features")]
+    drafts = {symbol: {row.minute_ts_us for row in rows if row.symbol == symbol and not row.final} for symbol in running.SYMBOLS}
+    late = 5 * MINUTE_US  # a trade may come so late, and was then no fleeting one any more
+    assert min(drafts[rushing]) >= half_us - late
+    assert min(drafts[other]) < half_us - late
 
 
 def test_an_engine_tells_how_large_it_is(spark: SparkSession, config: Settings, every: list[Tape]) -> None:
