@@ -10,12 +10,12 @@ from __future__ import annotations
 import base64
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from typing import Any, NamedTuple
 
 import msgspec
-from kafka import TopicPartition
+from kafka import KafkaConsumer, TopicPartition
 from rich.console import Console
 from rich.table import Table
 
@@ -42,6 +42,9 @@ QUICK_MESSAGES = 2_000
 QUICK_TOPICS = ("ticks", "headlines", "features")
 WAIT_S = 300.0  # without anything new, which a busy machine may need for a batch of 100,000: then it is lost
 LOOK_S = 1.0
+
+Identity = tuple[str, int, int]
+"""Of a dead letter of a topic that is known: stage, partition and offset."""
 
 
 def run(settings: Settings, messages: int, topics: Sequence[str], console: Console, seed: int = 1) -> dict[str, Any]:
@@ -81,9 +84,9 @@ def _fuzzed(settings: Settings, aim: Aim, messages: int, seed: int, console: Con
             for record in aim.records(messages, minute_us, seed):
                 bus.send(client, own, record)
         sent = list(_sent(own, aim))
-        wanted = sum(one.bad for one in sent) * len(aim.stages)
-        _settle(own, roles, lambda letters: letters >= wanted and aim.missing(own, good, minute_us) == 0)
-        figures = judged(sent, list(_letters(own, aim)), aim.stages)
+        inbox = Inbox(aim.topic, wanted(sent, aim.stages))
+        settle(own, roles, inbox, lambda: aim.missing(own, good, minute_us))
+        figures = judged(sent, inbox.letters, aim.stages)
     return claimed(figures | {"good_missing": aim.missing(own, good, minute_us), "memory_mib": growth.parts(sizes)}) | {
         "seconds": round(time.monotonic() - began_s, 1)
     }
@@ -107,6 +110,48 @@ class Letter(NamedTuple):
     offset: int
     digest: bytes
 
+    @property
+    def identity(self) -> Identity:
+        """What a repeat of it shares."""
+        return self[:3]
+
+
+class Inbox:
+    """The dead letters of the records of one topic; each look reads those that came since the one before.
+
+    Parameters
+    ----------
+    topic : str
+        Bare name; letters of other topics are left.
+    missing : iterable of Identity
+        The letters that must come.
+
+    Attributes
+    ----------
+    letters : list[Letter]
+        What was read, repeats too.
+    missing : set[Identity]
+        What must come and was not read.
+    """
+
+    def __init__(self, topic: str, missing: Iterable[Identity]) -> None:
+        self.letters: list[Letter] = []
+        self.missing = set(missing)
+        self._topic = topic
+        self._next = 0
+
+    def look(self, client: KafkaConsumer, settings: Settings, end: dict[TopicPartition, int]) -> None:
+        """Read up to `end` of the one partition of `dead_letters`."""
+        for record in bus.read_between(client, settings, dict.fromkeys(end, self._next), end):
+            self._take(codec.decode(DeadLetter, record.value))
+        (self._next,) = end.values()
+
+    def _take(self, letter: DeadLetter) -> None:
+        if letter.topic == self._topic:
+            digest = _digest(base64.b64decode(letter.value_base64))
+            self.letters.append(Letter(letter.stage, letter.partition, letter.offset, digest))
+            self.missing.discard(self.letters[-1].identity)
+
 
 def _digest(value: bytes | None) -> bytes:
     return hashlib.blake2b(value or b"", digest_size=16).digest()
@@ -118,26 +163,32 @@ def _sent(settings: Settings, aim: Aim) -> Iterator[Sent]:
         yield Sent(record.partition, record.offset, _digest(record.value), good, aim.is_bad(record.value))
 
 
-def _letters(settings: Settings, aim: Aim) -> Iterator[Letter]:
-    for record in bus.read_all(settings, "dead_letters"):
-        letter = codec.decode(DeadLetter, record.value)
-        if letter.topic == aim.topic:
-            yield Letter(letter.stage, letter.partition, letter.offset, _digest(base64.b64decode(letter.value_base64)))
+def settle(
+    settings: Settings, roles: Sequence[Process], inbox: Inbox, good_missing: Callable[[], int], wait_s: float = WAIT_S
+) -> None:
+    """Return once no letter and no good one is missing and nothing more comes, or nothing has come to any topic for `wait_s`.
 
+    How many letters there are tells nothing: repeats are among them, and letters of what came too late.
 
-def _settle(settings: Settings, roles: Sequence[Process], is_all: Callable[[int], bool]) -> None:
-    """Wait until `is_all`, of so many dead letters, or until nothing has come to any topic for :data:`WAIT_S`."""
+    Raises
+    ------
+    EnvironmentFault
+        A role ended.
+    """
     ends: dict[TopicPartition, int] = {}
     changed_s = time.monotonic()
-    with closing(bus.consumer(settings)) as client:
+    # two: kafka-python's forgets where topics are that it is not assigned
+    with closing(bus.consumer(settings)) as client, closing(bus.consumer(settings)) as reader:
         places = bus.partitions_of(client, settings, *[name for name in TOPICS if name != "events"])
         (letters,) = bus.partitions_of(client, settings, "dead_letters")
-        while time.monotonic() - changed_s < WAIT_S:
+        while time.monotonic() - changed_s < wait_s:
             _check(roles)
-            if ends != (ends := client.end_offsets(places)):
+            before, ends = ends, client.end_offsets(places)
+            inbox.look(reader, settings, {letters: ends[letters]})
+            if ends != before:
                 changed_s = time.monotonic()
-                if is_all(ends[letters]):
-                    return
+            elif not inbox.missing and not good_missing():
+                return
             time.sleep(LOOK_S)
 
 
@@ -147,18 +198,23 @@ def _check(roles: Sequence[Process]) -> None:
             raise EnvironmentFault(f"{role.role} ended on what was sent: {role.last_line()}")
 
 
+def wanted(sent: Sequence[Sent], stages: Sequence[str]) -> dict[Identity, bytes]:
+    """Return the dead letters that must come of what was sent, with the checksum of each one's bytes."""
+    return {(stage, one.partition, one.offset): one.digest for one in sent if one.bad for stage in stages}
+
+
 def judged(sent: Sequence[Sent], letters: Sequence[Letter], stages: Sequence[str]) -> dict[str, int]:
     """Return how what was sent compares with its dead letters."""
-    by_identity = {letter[:3]: letter.digest for letter in letters}
-    wanted = {(stage, one.partition, one.offset): one.digest for one in sent if one.bad for stage in stages}
+    by_identity = {letter.identity: letter.digest for letter in letters}
+    must = wanted(sent, stages)
     good = {(one.partition, one.offset) for one in sent if one.good}
     return {
         "sent": len(sent),
         "good": len(good),
         "bad": sum(one.bad for one in sent),
         "letters": len(by_identity),
-        "letters_missing": len(wanted.keys() - by_identity.keys()),
-        "letters_with_other_bytes": sum(by_identity.get(name, digest) != digest for name, digest in wanted.items()),
+        "letters_missing": len(must.keys() - by_identity.keys()),
+        "letters_with_other_bytes": sum(by_identity.get(name, digest) != digest for name, digest in must.items()),
         "letters_repeated": len(letters) - len(by_identity),
         "good_dead": sum(letter[1:3] in good for letter in letters),
     }
