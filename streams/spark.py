@@ -29,7 +29,7 @@ STATE = {
         "org.apache.spark.sql.execution.streaming.checkpointing.FileSystemBasedCheckpointFileManager"
     ),
 }
-JAVA = f"-Dlog4j2.configurationFile={Path(__file__).with_name('log4j2.properties')}"  # options of Java for every application
+JAVA = f"-XX:+UseSerialGC -Dlog4j2.configurationFile={Path(__file__).with_name('log4j2.properties')}"  # options of Java for every application
 QUIET = {
     "spark.driver.extraJavaOptions": JAVA,
     "spark.ui.enabled": "false",
