@@ -1,20 +1,25 @@
-"""Commands about tapes: `make` makes one of vendors' tick files, `prints` shows which trades a filter leaves out of one."""
+"""Commands about tapes: of vendors' tick files, of the simulated market, and which trades a filter leaves out of one."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 import typer
 from rich.console import Console
+from rich.progress import track
 from rich.table import Table as Shown
 
-from producers.base import Source, Trade
-from streams.clock import MINUTE_US
+from producers.base import Event, SessionEnd, Source, Story, Trade
+from streams import settings
+from streams.clock import MINUTE_US, SECOND_US
 from streams.errors import SourceError
 
 if TYPE_CHECKING:
@@ -22,6 +27,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Make tapes to replay.")
 out = Console()
+# as `producers/replay.py` reads them
+TICKS = pa.schema({"event_ts_us": pa.int64(), "symbol": pa.string(), "price": pa.float64(), "size": pa.float64()})
+HEADLINES = pa.schema({"event_ts_us": pa.int64(), "symbols": pa.string(), "text": pa.string()})
 
 
 @app.command()
@@ -43,6 +51,56 @@ def make(
     folder.mkdir(parents=True, exist_ok=True)
     ticks.write_parquet(folder / "ticks.parquet")
     out.print(f"{folder / 'ticks.parquet'}: {ticks.height:,} ticks", highlight=False, markup=False, soft_wrap=True)
+
+
+@app.command()
+def simulate(  # noqa: PLR0913, PLR0917 - a command's options are its arguments
+    folder: Annotated[Path, typer.Option("--out", help="gets ticks.parquet and headlines.parquet")],
+    sessions: Annotated[int, typer.Option(min=1, max=10_000, help="trading days, 13:30 to 20:00 UTC on weekdays; 5: a week")] = 5,
+    before: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="the sessions before this day")] = datetime(2026, 11, 28),  # noqa: DTZ001
+    trades: Annotated[float, typer.Option("--trades-a-minute", min=0.01, max=10_000, help="of each symbol, on average")] = 111.0,
+    symbols: Annotated[str, typer.Option(help="comma separated; default: those of TICKCAST_SYMBOLS")] = "",
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="another one is another path")] = 1,
+) -> None:
+    """Make a tape of the simulated market, whose headlines move its prices: the same trades and headlines for the same options.
+
+    `tickcast tape simulate --out week && tickcast replay week` is a week of six symbols, 1.3 million trades.
+    """
+    from producers.market import Market  # noqa: PLC0415 - the command line must answer --help at once
+    from producers.simulated import Simulated  # noqa: PLC0415
+
+    named = settings.load(None, symbols=symbols or None).symbol_list
+    end_us = int(before.replace(tzinfo=UTC).timestamp()) * SECOND_US
+    events = Simulated(Market(symbols=named, seed=seed)).history(sessions, end_us, trades)
+    written = {"ticks": 0, "headlines": 0}
+    folder.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as opened:
+        paths = {part: folder / f"{part}.parquet" for part in written}
+        writers = {
+            part: opened.enter_context(pq.ParquetWriter(paths[part], schema))
+            for part, schema in (("ticks", TICKS), ("headlines", HEADLINES))
+        }
+        for session in track(_sessions(events), "simulating", total=sessions, console=out, transient=True):
+            for part, rows in session.items():
+                columns = zip(*rows, strict=True) if rows else [[] for _ in writers[part].schema]
+                table = pa.table([list(column) for column in columns], schema=writers[part].schema)
+                writers[part].write_table(table)
+                written[part] += len(rows)
+    counts = " and ".join(f"{count:,} {part}" for part, count in written.items())
+    out.print(f"{folder}: {counts}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _sessions(events: Iterable[Event]) -> Iterator[dict[str, list[tuple[object, ...]]]]:
+    """Yield the rows of ticks and of headlines of each session."""
+    rows: dict[str, list[tuple[object, ...]]] = {"ticks": [], "headlines": []}
+    for event in events:
+        if isinstance(event, Trade):
+            rows["ticks"].append((event.event_ts_us, event.symbol, event.price, event.size))
+        elif isinstance(event, Story):
+            rows["headlines"].append((event.event_ts_us, ";".join(event.symbols), event.text))
+        elif isinstance(event, SessionEnd):
+            yield rows
+            rows = {"ticks": [], "headlines": []}
 
 
 def merged(tables: Sequence[Table], day: datetime | None) -> pl.DataFrame:

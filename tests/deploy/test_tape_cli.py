@@ -1,8 +1,8 @@
-"""`tickcast tape make`: vendors' tick files become one tape that replays in order of time."""
+"""`tickcast tape`: vendors' tick files, or a simulated market, become one tape that replays in order of time."""
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 import polars as pl
@@ -12,10 +12,13 @@ from typer.testing import CliRunner
 from deploy import tape_cli
 from deploy.cli import app
 from producers import table
-from producers.base import SessionEnd, Trade
+from producers.base import SessionEnd, Story, Trade
+from producers.market import Market
 from producers.prints import Regular
 from producers.replay import Replay
+from producers.simulated import Simulated
 from producers.table import Wanted
+from streams.clock import SECOND_US
 from streams.errors import SourceError
 
 HEADER = "ts,price,size,cond\n"
@@ -67,3 +70,22 @@ def test_a_bar_without_its_wrong_print_is_narrower() -> None:
     trades = pl.DataFrame(rows, schema=["symbol", "minute", "price", "size", "excluded"], orient="row")
     (found,) = tape_cli.changes(trades).rows()
     assert found == ("A", 2, 0, 1, pytest.approx(500), pytest.approx(50), pytest.approx(1_000), pytest.approx(100))
+
+
+def test_a_simulated_tape_replays_the_market_and_is_the_same_each_time(tmp_path: Path) -> None:
+    options = ["--sessions", "2", "--trades-a-minute", "2", "--symbols", "AAPL,IBM", "--seed", "7", "--before", "2026-11-28"]
+    for name in ("one", "other"):
+        done = CliRunner().invoke(app, ["tape", "simulate", "--out", str(tmp_path / name), *options])
+        assert done.exit_code == 0, done.output
+    one, other = (Replay.of_folder(tmp_path / name) for name in ("one", "other"))
+    assert one.name == other.name
+    until_us = int(datetime(2026, 11, 28, tzinfo=UTC).timestamp()) * SECOND_US
+    market = list(Simulated(Market(symbols=("AAPL", "IBM"), seed=7)).history(2, until_us, 2.0))
+    told = list(one.events())
+    assert [(each.event_ts_us, each.symbol, each.price, each.size) for each in told if isinstance(each, Trade)] == [
+        (each.event_ts_us, each.symbol, each.price, each.size) for each in market if isinstance(each, Trade)
+    ]
+    assert [(each.event_ts_us, each.symbols, each.text) for each in told if isinstance(each, Story)] == [
+        (each.event_ts_us, each.symbols, each.text) for each in market if isinstance(each, Story)
+    ]
+    assert sum(isinstance(each, SessionEnd) for each in told) == 2
