@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from typing import Any, NamedTuple
 
@@ -42,6 +42,7 @@ QUICK_MESSAGES = 2_000
 QUICK_TOPICS = ("ticks", "headlines", "features")
 WAIT_S = 300.0  # without anything new, which a busy machine may need for a batch of 100,000: then it is lost
 LOOK_S = 1.0
+MOST_NAMED = 5
 
 Identity = tuple[str, int, int]
 """Of a dead letter of a topic that is known: stage, partition and offset."""
@@ -87,6 +88,8 @@ def _fuzzed(settings: Settings, aim: Aim, messages: int, seed: int, console: Con
         inbox = Inbox(aim.topic, wanted(sent, aim.stages))
         settle(own, roles, inbox, lambda: aim.missing(own, good, minute_us))
         figures = judged(sent, inbox.letters, aim.stages)
+        for line in named(own, aim.topic, inbox.missing):
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
     return claimed(figures | {"good_missing": aim.missing(own, good, minute_us), "memory_mib": growth.parts(sizes)}) | {
         "seconds": round(time.monotonic() - began_s, 1)
     }
@@ -201,6 +204,18 @@ def _check(roles: Sequence[Process]) -> None:
 def wanted(sent: Sequence[Sent], stages: Sequence[str]) -> dict[Identity, bytes]:
     """Return the dead letters that must come of what was sent, with the checksum of each one's bytes."""
     return {(stage, one.partition, one.offset): one.digest for one in sent if one.bad for stage in stages}
+
+
+def named(settings: Settings, topic: str, missing: Collection[Identity]) -> Iterator[str]:
+    """Yield a line for each of the first letters that are missing: whose, of which record, and its value."""
+    first = sorted(missing)[:MOST_NAMED]
+    places = {identity[1:] for identity in first}
+    values = {
+        (one.partition, one.offset): one.value for one in bus.read_all(settings, topic) if (one.partition, one.offset) in places
+    }
+    for stage, *place in first:
+        partition, offset = place
+        yield f"no dead letter of {stage} for {topic}-{partition} at {offset}: {values[partition, offset]!r:.500}"
 
 
 def judged(sent: Sequence[Sent], letters: Sequence[Letter], stages: Sequence[str]) -> dict[str, int]:
