@@ -8,7 +8,7 @@ import pytest
 
 from deploy.verify import fuzz, fuzzed
 from deploy.verify.fuzz import Inbox, Letter, Sent
-from streams import bus
+from streams import bus, codec
 from streams.bus import Outgoing, Record
 from streams.errors import BadMessage
 from streams.settings import Settings
@@ -107,3 +107,24 @@ def test_all_that_is_sent_is_its_seed_s_and_good_ones_are_good(aim: fuzzed.Aim) 
     assert len(good) == 30
     assert not any(aim.is_bad(record.value) for record in good)
     assert sum(aim.is_bad(record.value) for record in own) > 200
+
+
+@pytest.mark.parametrize(
+    ("field", "bad"),
+    [
+        (b'"source":"","source":"x"', False),
+        (b'"source":"x","source":""', True),
+        (b'"source":""', True),
+        (b'"source":"x"', False),
+        (b'"source":"\\ud800","source":"x"', True),
+        (b'"source":"x","later":{"source":"","source":""}', False),
+    ],
+)
+def test_of_a_field_that_is_there_twice_the_last_must_be_good(field: bytes, *, bad: bool) -> None:
+    (aim,) = (aim for aim in fuzzed.AIMS if aim.topic == "ticks")
+    value = codec.encode(fuzzed.tick(1, "A", 1_340_285_400_000_000))
+    assert aim.is_bad(value.replace(b'"source":"fuzz"', field)) is bad
+    assert not any(
+        aim.is_bad(strange) is False
+        for strange in (None, b"", b"[]", b"[[1, 2], [1, 2]]", b"nul", b"[" * 100_000, b'{"seq":NaN,"seq":1}')
+    )
