@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import polars as pl
-import pyarrow as pa
-import pyarrow.parquet as pq
 import typer
 from rich.console import Console
 from rich.progress import track
@@ -27,9 +25,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Make tapes to replay.")
 out = Console()
-# as `producers/replay.py` reads them
-TICKS = pa.schema({"event_ts_us": pa.int64(), "symbol": pa.string(), "price": pa.float64(), "size": pa.float64()})
-HEADLINES = pa.schema({"event_ts_us": pa.int64(), "symbols": pa.string(), "text": pa.string()})
 
 
 @app.command()
@@ -66,25 +61,26 @@ def simulate(  # noqa: PLR0913, PLR0917 - a command's options are its arguments
 
     `tickcast tape simulate --out week && tickcast replay week` is a week of six symbols, 1.3 million trades.
     """
-    from producers.market import Market  # noqa: PLC0415 - the command line must answer --help at once
+    from pyarrow.parquet import ParquetWriter  # noqa: PLC0415 - the command line must answer --help at once
+
+    from producers.market import Market  # noqa: PLC0415
+    from producers.replay import HEADLINE_COLUMNS, TICK_COLUMNS  # noqa: PLC0415
     from producers.simulated import Simulated  # noqa: PLC0415
 
     named = settings.load(None, symbols=symbols or None).symbol_list
     end_us = int(before.replace(tzinfo=UTC).timestamp()) * SECOND_US
     events = Simulated(Market(symbols=named, seed=seed)).history(sessions, end_us, trades)
     written = {"ticks": 0, "headlines": 0}
+    empty = {"ticks": pl.DataFrame(schema=TICK_COLUMNS), "headlines": pl.DataFrame(schema=HEADLINE_COLUMNS)}
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as opened:
-        paths = {part: folder / f"{part}.parquet" for part in written}
         writers = {
-            part: opened.enter_context(pq.ParquetWriter(paths[part], schema))
-            for part, schema in (("ticks", TICKS), ("headlines", HEADLINES))
+            part: opened.enter_context(ParquetWriter(folder / f"{part}.parquet", table.to_arrow().schema))
+            for part, table in empty.items()
         }
         for session in track(_sessions(events), "simulating", total=sessions, console=out, transient=True):
             for part, rows in session.items():
-                columns = zip(*rows, strict=True) if rows else [[] for _ in writers[part].schema]
-                table = pa.table([list(column) for column in columns], schema=writers[part].schema)
-                writers[part].write_table(table)
+                writers[part].write_table(pl.DataFrame(rows, schema=empty[part].schema, orient="row").to_arrow())
                 written[part] += len(rows)
     counts = " and ".join(f"{count:,} {part}" for part, count in written.items())
     out.print(f"{folder}: {counts}", highlight=False, markup=False, soft_wrap=True)

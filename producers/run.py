@@ -19,7 +19,6 @@ from producers.pace import Pace, course_of, pace_of
 from producers.recorded import Closed, RecordedTape, is_ahead
 from producers.steering import Wheel
 from streams import bus, codec
-from streams.bus import Outgoing
 from streams.clock import MINUTE_US, minute_start_us
 from streams.errors import BadMessage
 from streams.messages import ModelAnnouncement
@@ -121,7 +120,7 @@ class Producing:
             number[place] += 1
             if number[place] > present[place]:
                 header = (resume.NUMBER_HEADER, str(number[place]).encode())
-                self._send(Outgoing(record.topic, record.key, record.value, [*record.headers, header], place[1]))
+                self._send(bus.Outgoing(record.topic, record.key, record.value, [*record.headers, header], place[1]))
 
     def _send_recorded(self, tape: RecordedTape) -> None:
         present = resume.sent(self._settings, INPUTS)

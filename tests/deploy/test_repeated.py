@@ -16,28 +16,19 @@ from deploy import replaying
 from deploy.repeated import has_repeats
 from deploy.replaying import Played, Wish
 from deploy.steering import Again, Steering
+from deploy.verify import fuzzed
 from producers.pace import Course, Unpaced
 from producers.replay import Replay
 from producers.run import Producing
 from producers.tapes import Cut
 from streams import bus
 from streams.bus import Outgoing
+from streams.clock import MINUTE_US
 from streams.messages import Sentiment
 from streams.settings import Settings
 from tests.deploy.conftest import T0
 
-MINUTE_US = 60_000_000
-SENTIMENT = Sentiment(
-    event_ts_us=T0,
-    clock_ts_us=T0,
-    headline_id="h",
-    symbol="AAPL",
-    model_id="m",
-    p_positive=0.5,
-    p_negative=0.2,
-    p_neutral=0.3,
-    score=0.3,
-)
+SENTIMENT = fuzzed.sentiment(0, "AAPL", T0)
 CLOSING = msgspec.structs.replace(
     SENTIMENT, headline_id=f"closing-0-{T0}", closes=True, partitions=1, p_positive=0.0, p_negative=0.0, p_neutral=0.0, score=0.0
 )
