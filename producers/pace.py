@@ -60,7 +60,9 @@ class Course:
 
     def is_fleeting(self, clock_ts_us: int) -> bool:
         """Return whether the minute of an event at `clock_ts_us` passes too fast to be looked at."""
-        return self.rushes(clock_ts_us) or (self.speed >= FLEETING and not self.paused)
+        # what is not final yet at the place that was sought is looked at there
+        sought = clock_ts_us < self.until_us - MAX_AHEAD_US
+        return sought or (self.speed >= FLEETING and not self.paused)
 
     def nap_s(self, place_us: float, clock_ts_us: int) -> float:
         """Return for how long an event at `clock_ts_us` has to wait where the tape is at `place_us`; 0: it may go."""

@@ -84,9 +84,9 @@ def test_a_minute_that_passes_in_a_quarter_of_a_second_cannot_be_looked_at(speed
     pace = AtSpeed(lambda _: course, sleep=time.sleep, now=time.now)
     assert pace.wait(T0, AAPL) is fleets
     assert Slowest(pace, Unpaced()).wait(T0, AAPL) is False
-    course = Course(speed, until_us=T0 + 2)
+    course = Course(speed, paused=True, until_us=T0 + MAX_AHEAD_US + 2)
     assert pace.wait(T0 + 1, AAPL), "what leads to a place that was sought rushes"
-    assert pace.wait(T0 + 2, AAPL) is fleets
+    assert not pace.wait(T0 + 2, AAPL), "but what may not be final there is looked at"
 
 
 def test_a_stop_ends_a_long_wait() -> None:
